@@ -1,0 +1,1 @@
+"""Shared model code of the SADM book: one folder for each chapter."""

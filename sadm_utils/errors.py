@@ -1,0 +1,8 @@
+"""Errors that a user can mend."""
+
+
+class UserError(Exception):
+    """A mistake in input or settings: one sentence that names the place and the remedy.
+
+    The ``sadm`` command prints the sentence alone and exits with code 2.
+    """
