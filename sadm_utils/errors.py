@@ -6,3 +6,7 @@ class UserError(Exception):
 
     The ``sadm`` command prints the sentence alone and exits with code 2.
     """
+
+    def _render_traceback_(self) -> list[str]:
+        """Show only the sentence in a notebook: IPython calls this instead of the traceback."""
+        return [f"UserError: {self}"]
