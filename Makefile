@@ -1,0 +1,68 @@
+# Two commands matter: `make book` and `make test`. Each needs only Python >= 3.11.5, make and git.
+#   make book                          the whole book with profile demo, no data needed
+#   make book PROFILE=smoke            the same wiring in minutes, with numbers that mean nothing
+#   make book DATA_DIR=/path/to/data   real scans (see book/reproduce.md)
+
+PROFILE  ?= demo
+RUN_DIR  ?=
+DATA_DIR ?=
+SEED     ?=
+ARGS     ?=
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# The first interpreter on the path that is new enough; name another with `make PYTHON=...`.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11, 5))' >/dev/null 2>&1 \
+	&& { echo $$p; break; }; done)
+
+# glibc hands large blocks back to the kernel after every training step; keeping them is faster.
+export MALLOC_MMAP_MAX_ := 0
+export MALLOC_TRIM_THRESHOLD_ := 100000000000
+# Notebooks run in the kernel of .venv, whatever other kernels the machine has.
+export JUPYTER_PREFER_ENV_PATH := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: book site test install lint chain doctor clean distclean help
+
+book: $(STAMP)  ## run all notebooks, build the site
+	@$(BIN)/sadm book --profile '$(PROFILE)' $(if $(RUN_DIR),--run-dir '$(RUN_DIR)') \
+	  $(if $(DATA_DIR),--data-dir '$(DATA_DIR)') $(if $(SEED),--seed '$(SEED)') $(ARGS)
+
+site: $(STAMP)  ## build the site again from notebooks that were run before
+	@$(BIN)/sadm book --site-only --profile '$(PROFILE)' $(if $(RUN_DIR),--run-dir '$(RUN_DIR)')
+
+test: $(STAMP) lint  ## linter, unit tests, whole chain in profile smoke
+	$(BIN)/python -m pytest
+	$(MAKE) --no-print-directory chain
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+chain: $(STAMP)  ## the whole chain once in profile smoke
+	$(BIN)/python -m pytest -m chain -s tests/test_chain.py
+
+doctor: $(STAMP)  ## versions, device, disk, data
+	@$(BIN)/sadm doctor
+
+install: $(STAMP)  ## create .venv and install everything
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n '$(PYTHON)' || { \
+	  echo 'No Python >= 3.11.5 found: install one, or name it with make PYTHON=/path/to/python.' >&2; \
+	  exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[book,test]'
+	@touch $@
+
+clean:  ## remove what was built; keep .venv and runs
+	rm -rf _build .pytest_cache .ruff_cache *.egg-info
+	find sadm_utils tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean  ## remove .venv and all runs as well
+	rm -rf $(VENV) runs
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | sort
