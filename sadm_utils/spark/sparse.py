@@ -74,16 +74,19 @@ class SparseMaxPool2d(nn.MaxPool2d):
 class SparseBatchNorm2d(nn.BatchNorm2d):
     """Batch normalization with the statistics of visible positions; hidden ones stay zero.
 
-    The n visible positions of the batch are lined up as n one-pixel images (n, C, 1, 1): batch
-    normalization of those is exactly the sparse one, running statistics included.
+    The n visible positions of the batch are lined up as a table (n, C), which is normalized as a
+    whole, running statistics included, and written back.
     """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Accept tables (n, C) beside images (B, C, H, W)."""
 
     def forward(self, x: Tensor, visible: Visible | None = None) -> Tensor:
         if visible is None:
             return super().forward(x)
         where = visible.at(*x.shape[-2:])[:, 0]
         pixels = x.permute(0, 2, 3, 1)  # (B, H, W, C)
-        normalized = super().forward(pixels[where][:, :, None, None])[:, :, 0, 0]
-        out = normalized.new_zeros(pixels.shape)
-        out[where] = normalized
+        table = super().forward(pixels[where])
+        out = table.new_zeros(pixels.shape)
+        out[where] = table
         return out.permute(0, 3, 1, 2)
