@@ -1,0 +1,90 @@
+"""The segmentation network against the released code's outputs, and its own promises."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sadm_utils.sadm.network import SegmentationUNet, StandardizedConv2d, middle_divisor
+from tests.golden.fill_rule import fill
+
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "segunet_small.npz")
+LAYERS = {"conv1": "block.1", "norm1": "block.3", "conv2": "block.5", "norm2": "block.7"}
+
+
+def reference_name(name: str) -> str:
+    """The released code's name of one of our parameters."""
+    name = re.sub(r"(conv|norm)[12]", lambda m: LAYERS[m[0]], name)
+    name = re.sub(r"^down\.(\d)", r"down_path.\1", name)
+    name = re.sub(r"^up\.(\d)\.block", r"up_path.\1.conv_block", name)
+    name = re.sub(r"^up\.(\d)\.up", r"up_path.\1.up", name)
+    return re.sub(r"^head", "last", name)
+
+
+def relative_error(ours: torch.Tensor, name: str) -> float:
+    reference = torch.from_numpy(np.asarray(GOLDEN[name]))
+    return ((ours.detach() - reference).abs().max() / reference.abs().max()).item()
+
+
+def test_logits_loss_and_gradients_match() -> None:
+    net = SegmentationUNet()
+    fill(net, rename=reference_name)
+    reconstruction, image, seg = (torch.from_numpy(GOLDEN[k]) for k in ("reco", "input", "seg"))
+    logits = net(reconstruction, image)
+    loss = F.binary_cross_entropy_with_logits(logits, seg)
+    loss.backward()
+    assert relative_error(logits, "logits") < 1e-4
+    assert relative_error(logits.sigmoid(), "sigmoid") < 1e-4
+    assert relative_error(loss, "bce_loss") < 1e-5
+    norms = {reference_name(k): p.grad.double().norm().item() for k, p in net.named_parameters()}
+    assert set(norms) == set(GOLDEN["grad_keys"])
+    for key, norm in zip(GOLDEN["grad_keys"], GOLDEN["grad_norm"], strict=True):
+        assert norms[key] == pytest.approx(norm, rel=1e-3, abs=1e-9), key
+
+
+@pytest.mark.parametrize(("residual", "count"), [(True, 16_736_705), (False, 14_139_841)])
+def test_parameter_count(residual: bool, count: int) -> None:
+    with torch.device("meta"):
+        net = SegmentationUNet(residual=residual)
+    assert sum(p.numel() for p in net.parameters()) == count
+
+
+def test_norm_groups() -> None:
+    assert [middle_divisor(c) for c in (1, 16, 64, 128, 256, 512)] == [1, 4, 8, 16, 16, 32]
+
+
+def test_standardized_convolution_ignores_scale_and_offset_of_its_weights() -> None:
+    conv, x = StandardizedConv2d(2, 3), torch.randn(1, 2, 6, 6)
+    y = conv(x)
+    with torch.no_grad():
+        conv.weight.mul_(7).add_(3)
+    assert torch.allclose(conv(x), y, atol=1e-3)
+    assert torch.allclose(conv(torch.ones_like(x)).std((2, 3)), torch.zeros(1, 3), atol=1e-6)
+
+
+@torch.no_grad()
+def test_input_only_variant_ignores_the_reconstruction() -> None:
+    net, image = SegmentationUNet(8, depth=3, residual=False), torch.rand(2, 1, 16, 24)
+    assert net(None, image).shape == image.shape
+    assert torch.equal(net(None, image), net(torch.rand_like(image), image))
+    siamese = SegmentationUNet(8, depth=3)
+    reconstruction = torch.rand_like(image)
+    assert not torch.allclose(siamese(image, image), siamese(reconstruction, image))
+
+
+@torch.no_grad()
+def test_images_of_a_batch_do_not_mix() -> None:
+    net, image, other = SegmentationUNet(8, depth=2), torch.rand(3, 1, 8, 8), torch.rand(3, 1, 8, 8)
+    alone = torch.cat([net(r[None], x[None]) for r, x in zip(other, image, strict=True)])
+    assert torch.allclose(net(other, image), alone, atol=1e-5)
+
+
+def test_misuse_is_refused() -> None:
+    image = torch.rand(1, 1, 12, 16)
+    with pytest.raises(ValueError, match="not divisible by 8"):
+        SegmentationUNet(8)(image, image)
+    with pytest.raises(ValueError, match="needs a reconstruction"):
+        SegmentationUNet(8, depth=2)(None, image)
