@@ -1,0 +1,372 @@
+"""Run all notebooks of the book in order, reuse what still counts, and build the site."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+from filelock import FileLock, Timeout
+
+from sadm_utils.config import load_config
+from sadm_utils.device import device_name
+from sadm_utils.errors import UserError
+from sadm_utils.execute import (
+    NotebookRun,
+    annotate,
+    check_parameters,
+    execute,
+    execution_key,
+    find_notebook,
+    reusable,
+    stage_identities,
+)
+from sadm_utils.progress import Monitor, NotebookLog, TimeLeft, clock, gigabytes
+from sadm_utils.runs import git_commit, project_root, write_atomic
+from sadm_utils.website import build_site
+
+ANNOTATIONS = ("draem", "brats21", "atlas_v2")
+SITE = "site"
+
+# Seconds a notebook took on two CPU cores, and the gibibytes a run needs on disk; what a run
+# measured itself (timings.json) goes before these.
+ESTIMATES: dict[str, dict[str, float]] = {
+    "smoke": {
+        "01_data_preparation": 25,
+        "02_draem_anomalies": 20,
+        "03_spark_pretraining": 20,
+        "04_cddpm_training": 25,
+        "05_sadm_training-draem": 25,
+        "05_sadm_training-brats21": 25,
+        "05_sadm_training-atlas_v2": 25,
+        "06_evaluation": 25,
+        SITE: 30,
+    },
+    "demo": {
+        "01_data_preparation": 120,
+        "02_draem_anomalies": 40,
+        "03_spark_pretraining": 150,
+        "04_cddpm_training": 660,
+        "05_sadm_training-draem": 210,
+        "05_sadm_training-brats21": 190,
+        "05_sadm_training-atlas_v2": 190,
+        "06_evaluation": 120,
+        SITE: 40,
+    },
+}
+DISK_GIB = {"smoke": 0.5, "demo": 2.0, "paper": 60.0}
+
+
+def plan_book(parameters: Mapping[str, Any]) -> list[NotebookRun]:
+    """The notebook runs of the book in order; chapter 5 runs once for each training source.
+
+    Parameters
+    ----------
+    parameters
+        What every notebook gets: ``PROFILE``, ``RUN_DIR`` and, if set, ``DATA_DIR``, ``SEED`` and
+        ``OVERRIDES``.
+    """
+    plan = []
+    for notebook, stage in (
+        ("01_data_preparation", "data"),
+        ("02_draem_anomalies", "draem"),
+        ("03_spark_pretraining", "spark"),
+        ("04_cddpm_training", "cddpm"),
+    ):
+        plan.append(NotebookRun(notebook, dict(parameters), stages=(stage,)))
+    for source in ANNOTATIONS:
+        own = {**parameters, "ANNOTATIONS": source}
+        plan.append(NotebookRun("05_sadm_training", own, source, (f"sadm-{source}",)))
+    plan.append(NotebookRun("06_evaluation", dict(parameters), stages=("evaluation",)))
+    return plan
+
+
+def pages_of(plan: list[NotebookRun], run_dir: Path) -> dict[str, Path]:
+    """For each notebook, the executed one that becomes its page: the first of its variants."""
+    pages: dict[str, Path] = {}
+    for run in plan:
+        pages.setdefault(run.notebook, executed_path(run_dir, run))
+    return pages
+
+
+def executed_path(run_dir: Path, run: NotebookRun) -> Path:
+    """Where the executed notebook of a run lies."""
+    return run_dir / "executed" / f"{run.name}.ipynb"
+
+
+def common_parameters(
+    profile: str,
+    run_dir: str | os.PathLike[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, Any], Path]:
+    """Check the settings that all notebooks share; return them as parameters, and the run folder.
+
+    Without ``run_dir`` a run lies in ``runs/<profile>``, and one on other data than the phantom
+    cohort in ``runs/<profile>-<name of the data folder>``.
+    """
+    load_config(profile, overrides)
+    parameters: dict[str, Any] = {"PROFILE": profile}
+    name = profile
+    if data_dir:
+        data = Path(data_dir).expanduser().resolve()
+        if not data.is_dir():
+            raise UserError(
+                f"DATA_DIR {str(data_dir)!r} does not exist: give the folder that holds the "
+                "scans, or leave it out for the built-in phantom cohort."
+            )
+        parameters["DATA_DIR"] = str(data)
+        name = f"{profile}-{data.name}"
+    folder = Path(run_dir).expanduser().resolve() if run_dir else project_root() / "runs" / name
+    parameters["RUN_DIR"] = str(folder)
+    if seed is not None:
+        parameters["SEED"] = seed
+    if overrides:
+        parameters["OVERRIDES"] = dict(overrides)
+    return parameters, folder
+
+
+def build_book(
+    profile: str = "demo",
+    run_dir: str | os.PathLike[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    site_only: bool = False,
+) -> Path:
+    """Execute all notebooks, build the site, and return its ``index.html``.
+
+    A notebook whose source, package, parameters, data and stages are unchanged is reused. A
+    stage that was killed half-way resumes inside its notebook.
+
+    Parameters
+    ----------
+    site_only
+        Build the site from the notebooks executed before, and run none.
+
+    Raises
+    ------
+    UserError
+        For a mistake in the settings, too small a disk, or a second build in the same folder.
+    NotebookFailed, SiteFailed
+        If a notebook or the site did not come to its end.
+    """
+    started = time.monotonic()
+    parameters, folder = common_parameters(profile, run_dir, data_dir, seed, overrides)
+    plan = plan_book(parameters)
+    for run in plan:
+        check_parameters(find_notebook(run.notebook), run.parameters)
+    _make_folder(folder)
+    with locked(folder) as write_processes:
+        if not site_only:
+            check_disk(folder, DISK_GIB.get(profile, 0.0))
+            run_plan(plan, folder, profile, write_processes)
+        timings = read_timings(folder)
+        print("[site] rendering the pages", flush=True)
+        with Monitor(lambda s: f"[site] {clock(s)}") as monitor:
+            index = build_site(pages_of(plan, folder), folder)
+        timings[SITE] = {"seconds": round(monitor.seconds, 1), "peak_bytes": monitor.peak_bytes}
+        write_atomic(folder / "timings.json", json.dumps(timings, indent=2))
+    peak = max(entry.get("peak_bytes", 0) for entry in timings.values())
+    print(f"[site] done in {clock(monitor.seconds)}, without warnings")
+    print(
+        f"The book is ready after {clock(time.monotonic() - started)} "
+        f"(peak memory {gigabytes(peak)}). Open it in a browser:\n  {index.as_uri()}"
+    )
+    return index
+
+
+def run_plan(
+    plan: list[NotebookRun], folder: Path, profile: str, on_processes: Any = None
+) -> list[str]:
+    """Execute the runs of ``plan`` in order; return the names of those that were reused."""
+    timings = read_timings(folder)
+    measured = {name: entry["seconds"] for name, entry in timings.items()}
+    steps = [run.name for run in plan] + [SITE]
+    left = TimeLeft(steps, {**ESTIMATES.get(profile, {}), **measured})
+    stages: tuple[str, ...] = ()
+    reused = []
+    for number, run in enumerate(plan, start=1):
+        stages += run.stages
+        label = f"[{number}/{len(plan)}] {run.name}"
+        source, output = find_notebook(run.notebook), executed_path(folder, run)
+        key = execution_key(source, run)
+        if reusable(output, key, stage_identities(folder, stages)):
+            print(f"{label}: reused, nothing it depends on has changed", flush=True)
+            left.finish(run.name, 0.0, reused=True)
+            reused.append(run.name)
+            continue
+        print(f"{label}: running; about {clock(left.seconds())} left for the book", flush=True)
+        record = _run_one(run, output, (key, stages), label, left, on_processes)
+        # A run that found its stages finished says nothing about how long they take.
+        if run.name not in timings or record["seconds"] > timings[run.name]["seconds"]:
+            timings[run.name] = {k: record[k] for k in ("seconds", "peak_bytes", "finished")}
+            write_atomic(folder / "timings.json", json.dumps(timings, indent=2))
+        left.finish(run.name, record["seconds"])
+    return reused
+
+
+def run_notebook(
+    name: str,
+    parameters: Mapping[str, Any],
+    own: Mapping[str, Any],
+    folder: Path,
+) -> Path:
+    """Run one notebook with the common ``parameters`` and its ``own``; return the executed one.
+
+    If it is one of the book's runs, the book will reuse it.
+    """
+    source = find_notebook(name)
+    check_parameters(source, {**parameters, **own})
+    if source.stem == "05_sadm_training":
+        own = {"ANNOTATIONS": ANNOTATIONS[0], **own}
+    merged = {**parameters, **own}
+    plan = plan_book(parameters)
+    same = [i for i, r in enumerate(plan) if (r.notebook, r.parameters) == (source.stem, merged)]
+    run = plan[same[0]] if same else NotebookRun(source.stem, merged, "own" if own else "")
+    before = plan[: same[0]] if same else []
+    stages = tuple(stage for r in [*before, run] for stage in r.stages)
+    key = execution_key(source, run) if same else ""
+    _make_folder(folder)
+    output = executed_path(folder, run)
+    with locked(folder) as write_processes:
+        print(f"{run.name}: running", flush=True)
+        _run_one(run, output, (key, stages), run.name, None, write_processes)
+    print(f"  {output}")
+    return output
+
+
+def _run_one(
+    run: NotebookRun,
+    output: Path,
+    made_from: tuple[str, tuple[str, ...]],
+    label: str,
+    left: TimeLeft | None,
+    on_processes: Any,
+) -> dict[str, Any]:
+    """Execute a notebook under the monitor and note in it what it was made from."""
+    log = NotebookLog(lambda line: print(f"{label}: {line}", flush=True))
+
+    def line(seconds: float) -> str:
+        rest = f"; about {clock(left.seconds(seconds))} left for the book" if left else ""
+        return f"{label}: {clock(seconds)}{rest}" + (f" | {log.line}" if log.line else "")
+
+    with Monitor(line, on_processes=on_processes) as monitor:
+        execute(run, find_notebook(run.notebook), output, log)
+    key, stages = made_from
+    record = {
+        "key": key,
+        "stages": stage_identities(Path(run.parameters["RUN_DIR"]), stages),
+        "seconds": round(monitor.seconds, 1),
+        "peak_bytes": monitor.peak_bytes,
+        "parameters": dict(run.parameters),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "device": device_name(),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "commit": git_commit(),
+    }
+    annotate(output, record)
+    print(
+        f"{label}: done in {clock(monitor.seconds)}, peak memory {gigabytes(monitor.peak_bytes)}",
+        flush=True,
+    )
+    return record
+
+
+def read_timings(folder: Path) -> dict[str, dict[str, Any]]:
+    """Durations and peak memory that a run folder has on record; empty if there are none."""
+    try:
+        return json.loads((folder / "timings.json").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def check_disk(folder: Path, needed_gib: float) -> None:
+    """Refuse to start on a disk that a run would fill.
+
+    Raises
+    ------
+    UserError
+        Naming the folder, the space needed and the space free.
+    """
+    present = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    free = shutil.disk_usage(folder).free
+    if free + present < needed_gib * 2**30:
+        raise UserError(
+            f"A run needs about {needed_gib:g} GiB, but {folder} has {gigabytes(free)} free: free "
+            "some space or choose another place with --run-dir."
+        )
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[Any]:
+    """Hold the lock of a run folder; a build that was killed leaves no lock behind.
+
+    Yields a function that notes the processes of this build, so that the next one can end a
+    kernel that outlived a killed build.
+    """
+    lock = FileLock(folder / ".book.lock")
+    note = folder / ".book.processes"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"Another build is running in {folder}: wait for it, or choose another --run-dir."
+        ) from None
+    try:
+        _end_orphans(note)
+        known: set[int] = set()
+
+        def write_processes(children: list[psutil.Process]) -> None:
+            pids = {child.pid for child in children}
+            if pids != known:
+                known.clear()
+                known.update(pids)
+                note.write_text(json.dumps([[c.pid, c.create_time()] for c in children]))
+
+        yield write_processes
+        note.unlink(missing_ok=True)
+    finally:
+        lock.release()
+
+
+def _end_orphans(note: Path) -> None:
+    """End the processes that a killed build noted and that are still alive."""
+    try:
+        noted = json.loads(note.read_text())
+    except (OSError, ValueError):
+        return
+    orphans = []
+    for pid, created in noted:
+        try:
+            process = psutil.Process(pid)
+            if abs(process.create_time() - created) < 1:
+                process.terminate()
+                orphans.append(process)
+        except psutil.Error:
+            continue
+    _, alive = psutil.wait_procs(orphans, timeout=5)
+    for process in alive:
+        process.kill()
+    if orphans:
+        print(f"Ended {len(orphans)} process(es) left by a build that was killed.", flush=True)
+    note.unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"Cannot make the run folder {folder}: {error.strerror}; choose another --run-dir."
+        ) from None

@@ -1,0 +1,226 @@
+"""The ``sadm`` command: run the book, one notebook, or the model on one scan."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from sadm_utils.errors import UserError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Anomaly detection in brain MRI, as a book that runs.",
+)
+
+Profile = Annotated[str, typer.Option(help="smoke (wiring), demo (default) or paper (GPUs).")]
+RunDir = Annotated[str, typer.Option(help="Where stages are written; default runs/<profile>.")]
+DataDir = Annotated[str, typer.Option(help="A data set; default: the built-in phantom cohort.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Seed of all random draws.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--override", "-o", help="A setting, e.g. -o cddpm.train.epochs=5; repeatable."),
+]
+
+
+@app.command()
+def book(
+    profile: Profile = "demo",
+    run_dir: RunDir = "",
+    data_dir: DataDir = "",
+    seed: Seed = None,
+    override: Overrides = None,
+    site_only: Annotated[bool, typer.Option("--site-only", help="Only build the pages.")] = False,
+) -> None:
+    """Run all notebooks, build the site."""
+    from sadm_utils.book import build_book
+
+    build_book(profile, run_dir, data_dir, seed, parse_overrides(override), site_only)
+
+
+@app.command()
+def run(
+    notebook: Annotated[str, typer.Argument(help="Number or name, e.g. 05.")],
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", metavar="NAME VALUE", help="A parameter; repeatable."),
+    ] = None,
+    profile: Profile = "demo",
+    run_dir: RunDir = "",
+    data_dir: DataDir = "",
+    seed: Seed = None,
+    override: Overrides = None,
+) -> None:
+    """Run one notebook: sadm run 05 -p ANNOTATIONS brats21"""
+    from sadm_utils.book import common_parameters, run_notebook
+    from sadm_utils.execute import check_parameters, find_notebook
+
+    own = parse_pairs(parameter)
+    check_parameters(find_notebook(notebook), own)
+    # What all notebooks share may be given either as an option or as a parameter.
+    common, folder = common_parameters(
+        own.pop("PROFILE", profile),
+        own.pop("RUN_DIR", run_dir),
+        own.pop("DATA_DIR", data_dir),
+        own.pop("SEED", seed),
+        own.pop("OVERRIDES", parse_overrides(override)),
+    )
+    run_notebook(notebook, common, own, folder)
+
+
+@app.command()
+def results(
+    as_json: Annotated[bool, typer.Option("--json", help="Print results.json as it is.")] = False,
+    profile: Profile = "demo",
+    run_dir: RunDir = "",
+) -> None:
+    """Print the results of a run as a table."""
+    from sadm_utils.evaluation.tables import read_results, results_table, to_text
+
+    folder = _run_folder(profile, run_dir) / "evaluation"
+    rows, _ = read_results(folder)
+    if as_json:
+        typer.echo((folder / "results.json").read_text(encoding="utf-8").rstrip())
+        return
+    # One block a test set: all of them side by side are wider than a terminal.
+    for name in dict.fromkeys(rows["test_set"]):
+        metrics = [m for m in ("best_dice", "dice", "auprc", "auroc") if m in set(rows["metric"])]
+        typer.echo(to_text(results_table(rows, metrics, [name])) + "\n")
+    typer.echo("Percent: mean ± sd over subjects [95 % bootstrap interval].")
+
+
+@app.command()
+def predict(
+    scan: Annotated[str, typer.Argument(help="A T1 scan, NIfTI (.nii or .nii.gz).")],
+    out: Annotated[str, typer.Option(help="Folder for the maps and the report.")],
+    profile: Profile = "demo",
+    run_dir: RunDir = "",
+    annotations: Annotated[str, typer.Option(help="draem, brats21 or atlas_v2.")] = "draem",
+) -> None:
+    """Compute the anomaly map of one scan."""
+    from sadm_utils.predict import predict_scan
+
+    folder = _run_folder(profile, run_dir)
+    written = predict_scan(Path(scan), out=Path(out), run_dir=folder, annotations=annotations)
+    for path in written if isinstance(written, list | tuple) else [out]:
+        typer.echo(path)
+
+
+@app.command()
+def prepare(
+    source: Annotated[str, typer.Argument(help="Folder with raw scans (BIDS or MSLUB).")],
+    out: Annotated[str, typer.Option(help="Where the data set is written.")],
+) -> None:
+    """Make a data set from raw scans."""
+    from sadm_utils.data.sources import prepare_source
+
+    prepare_source(Path(source), Path(out), progress=typer.echo)
+
+
+@app.command()
+def doctor(
+    run_dir: RunDir = "",
+    data_dir: DataDir = "",
+) -> None:
+    """Check versions, device, memory, disk, data."""
+    from sadm_utils.doctor import check_all
+
+    checks = check_all(run_dir, data_dir)
+    for check in checks:
+        typer.echo(check.line)
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+def parse_overrides(items: list[str] | None) -> dict[str, Any]:
+    """Turn ``["a.b=1", ...]`` into a mapping; values are YAML (``[1, 2]``, ``true``, ``1e-3``).
+
+    Raises
+    ------
+    UserError
+        For an item without an equals sign.
+    """
+    pairs = {}
+    for item in items or []:
+        key, equals, value = item.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"Override {item!r} must look like key=value, e.g. cddpm.width=64.")
+        pairs[key.strip()] = _value(value)
+    return pairs
+
+
+def parse_pairs(items: list[str] | None) -> dict[str, Any]:
+    """Turn the values of ``-p`` (``NAME=VALUE`` after `split_pairs`) into a mapping.
+
+    Raises
+    ------
+    UserError
+        For an item without a value.
+    """
+    pairs = {}
+    for item in items or []:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise UserError(f"Parameter {name!r} has no value: write -p {name} VALUE.")
+        pairs[name] = _value(value)
+    return pairs
+
+
+def split_pairs(arguments: list[str]) -> list[str]:
+    """Join papermill's ``-p NAME VALUE`` into ``-p NAME=VALUE``, as an option takes one value."""
+    joined: list[str] = []
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        joined.append(word)
+        if word in ("-p", "--parameter") and rest:
+            name = rest.pop(0)
+            follows = "=" not in name and rest and not rest[0].startswith("--")
+            joined.append(f"{name}={rest.pop(0)}" if follows else name)
+    return joined
+
+
+def _value(text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if isinstance(value, str):
+        try:
+            return float(value)  # YAML 1.1 takes 1e-3 for a string
+        except ValueError:
+            return value
+    return "" if value is None else value
+
+
+def _run_folder(profile: str, run_dir: str) -> Path:
+    from sadm_utils.book import common_parameters
+
+    return common_parameters(profile, run_dir)[1]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: one sentence and exit code 2 for a user's mistake, 1 for a failure."""
+    words = split_pairs(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app(words)
+    except UserError as error:
+        _stop(str(error), 2)
+    except KeyboardInterrupt:
+        _stop("Interrupted; run the same command again to resume.", 130)
+    except Exception as error:
+        # Expected failures are sentences already; anything else keeps its traceback.
+        if type(error).__name__ in ("NotebookFailed", "SiteFailed"):
+            _stop(str(error), 1)
+        raise
+
+
+def _stop(sentence: str, code: int) -> None:
+    print(f"sadm: {sentence}", file=sys.stderr, flush=True)
+    raise SystemExit(code)

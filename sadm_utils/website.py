@@ -1,0 +1,142 @@
+"""Turn executed notebooks and prose pages into the book's site.
+
+The site is rendered from a staging tree in which the executed notebooks lie where the sources lie
+in the repository, so that download links and file names agree. Nothing is executed here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from sadm_utils.errors import UserError
+from sadm_utils.progress import clock, gigabytes
+from sadm_utils.runs import project_root
+
+
+class SiteFailed(Exception):
+    """The site did not build, or built with warnings."""
+
+
+def build_site(pages: Mapping[str, Path], run_dir: Path) -> Path:
+    """Stage and render the site of a run; return its ``index.html``.
+
+    Parameters
+    ----------
+    pages
+        For each notebook of the table of contents, the executed notebook that becomes its page.
+    run_dir
+        The site goes to ``run_dir/book``; an older one there is replaced only by a complete one.
+
+    Raises
+    ------
+    SiteFailed
+        If Sphinx gave a warning or no ``index.html`` was written.
+    """
+    staging = run_dir / "site"
+    stage_sources(pages, staging, run_dir)
+    html = _render(staging)
+    book, old = run_dir / "book", run_dir / "book.old"
+    shutil.rmtree(old, ignore_errors=True)
+    if book.exists():
+        os.replace(book, old)
+    os.replace(html, book)
+    shutil.rmtree(old, ignore_errors=True)
+    return book / "index.html"
+
+
+def stage_sources(pages: Mapping[str, Path], staging: Path, run_dir: Path) -> None:
+    """Make the tree that jupyter-book reads: configuration, prose, executed notebooks."""
+    root = project_root()
+    shutil.rmtree(staging, ignore_errors=True)
+    (staging / "notebooks").mkdir(parents=True)
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(root / name, staging / name)
+    shutil.copytree(root / "book", staging / "book")
+    for name, executed in pages.items():
+        if not executed.exists():
+            raise UserError(f"{executed} is missing: run the book without --site-only first.")
+        notebook = nbformat.read(executed, as_version=4)
+        prepare_page(notebook, {run_dir: f"runs/{run_dir.name}", root: "", Path.home(): "~"})
+        nbformat.write(notebook, staging / "notebooks" / f"{name}.ipynb")
+
+
+def prepare_page(notebook: Any, folders: Mapping[Path, str]) -> None:
+    """Make an executed notebook fit to publish, in place.
+
+    The injected parameters are hidden, the names of this machine's ``folders`` are replaced in
+    text output, papermill's own metadata goes, and a last cell says how the page was made.
+    """
+    record = notebook.metadata.pop("sadm", None)
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+        tags = cell.metadata.get("tags", [])
+        if "injected-parameters" in tags:
+            cell.metadata["tags"] = [*tags, "remove-cell"]
+            cell["source"] = _without_folders(cell["source"], folders)
+        for output in cell.get("outputs", []):
+            _clean_output(output, folders)
+    if record:
+        notebook.cells.append(nbformat.v4.new_markdown_cell(provenance(record)))
+
+
+def provenance(record: Mapping[str, Any]) -> str:
+    """The sentence under a page that says what it was made with."""
+    shown = {k: v for k, v in record["parameters"].items() if k not in ("RUN_DIR", "PROFILE")}
+    own = f", {', '.join(f'{k} = {v!r}' for k, v in shown.items())}" if shown else ""
+    commit = f", commit {record['commit']}" if record.get("commit") else ""
+    return (
+        "---\n*This page was executed with profile "
+        f"`{record['parameters'].get('PROFILE', '')}`{own} on {record['finished'][:10]} in "
+        f"{clock(record['seconds'])} (peak memory {gigabytes(record['peak_bytes'])}) on "
+        f"{record['device']}, Python {record['python']}, torch {record['torch']}{commit}.*"
+    )
+
+
+def _clean_output(output: Any, folders: Mapping[Path, str]) -> None:
+    if "text" in output:
+        output["text"] = _without_folders(output["text"], folders)
+    for kind, content in output.get("data", {}).items():
+        if kind.startswith("text/") and isinstance(content, str):
+            output["data"][kind] = _without_folders(content, folders)
+
+
+def _without_folders(text: str, folders: Mapping[Path, str]) -> str:
+    for folder, name in folders.items():
+        if folder == Path(folder.anchor):
+            continue
+        text = text.replace(f"{folder}/", f"{name}/" if name else "")
+        text = re.sub(rf"{re.escape(str(folder))}(?![\w-])", lambda _, n=name: n or ".", text)
+    return text
+
+
+def _render(staging: Path) -> Path:
+    """Run jupyter-book with warnings as errors; return the folder of the pages."""
+    program = Path(sys.executable).with_name("jupyter-book")
+    if not program.exists():
+        raise UserError("jupyter-book is not installed here: run `make install`.")
+    command = [program, "build", staging, "-W", "-n", "--keep-going", "--quiet"]
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "NO_COLOR": "1"}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    log = staging / "build.log"
+    log.write_text(result.stdout + result.stderr)
+    html = staging / "_build" / "html"
+    if result.returncode or not (html / "index.html").exists():
+        lines = [
+            line.replace(f"{staging}/", "")
+            for line in log.read_text().splitlines()
+            if re.search(r"WARNING|ERROR|Error", line)
+        ]
+        shown = "\n".join(lines[:20]) or log.read_text()[-2000:]
+        raise SiteFailed(f"The site did not build without warnings (all of it in {log}):\n{shown}")
+    return html
