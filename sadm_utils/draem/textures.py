@@ -1,0 +1,196 @@
+"""Ten random operations that turn Perlin noise into textures.
+
+All work on gray 8-bit images, a whole batch at once, with parameters drawn anew for each image.
+Eight of them are *point operations*: the new value of a pixel depends on its old value only, so an
+image needs nothing but a lookup table of 256 entries.  Sharpness and rotation look at neighbors.
+
+Drawn parameters lie in the ranges of the released code; the paper names seven of the ten
+(:data:`PAPER_OPERATIONS`).  Auto-contrast, equalization, posterization, solarization and sharpness
+follow the definitions of the Pillow library.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sadm_utils.draem.perlin import rotate
+
+Generator = torch.Generator | None
+
+
+def uniform(low: float, high: float, batch: int, generator: Generator) -> Tensor:
+    """(batch, 1) numbers, uniform in [low, high)."""
+    return low + (high - low) * torch.rand(batch, 1, generator=generator)
+
+
+def gamma(values: Tensor, histogram: Tensor, generator: Generator) -> Tensor:
+    """Raise to a power in [0.5, 2)."""
+    return 255 * (values / 255) ** uniform(0.5, 2, len(histogram), generator)
+
+
+def brightness(values: Tensor, histogram: Tensor, generator: Generator) -> Tensor:
+    """Multiply by [0.8, 1.2) and add [−30, 30)."""
+    factor = uniform(0.8, 1.2, len(histogram), generator)
+    return values * factor + uniform(-30, 30, len(histogram), generator)
+
+
+def color(values: Tensor, histogram: Tensor, generator: Generator) -> Tensor:
+    """Add [−50, 50) to hue and saturation (full scale 255) and keep the red channel.
+
+    A gray value V becomes V·(1 − S·k(hue)) with k = 0 within 60° of red: almost nothing happens to
+    a gray image.  It is here so that the others are drawn as often as in the released code.
+    """
+    saturation = uniform(-50, 50, len(histogram), generator).clamp(min=0) / 255
+    hue = uniform(-50, 50, len(histogram), generator) / 255 * 360
+    return values * (1 - saturation * (hue.abs() / 60 - 1).clamp(0, 1))
+
+
+def solarize(values: Tensor, histogram: Tensor, generator: Generator) -> Tensor:
+    """In half of the images, invert the values from a threshold in [32, 128) on."""
+    threshold = uniform(32, 128, len(histogram), generator)
+    happens = uniform(0, 1, len(histogram), generator) < 0.5
+    return torch.where(happens & (values >= threshold), 255 - values, values)
+
+
+def posterize(values: Tensor, histogram: Tensor, generator: Generator) -> Tensor:
+    """Keep the 1 to 8 most significant bits."""
+    step = 2 ** torch.randint(0, 8, (len(histogram), 1), generator=generator)
+    return (values / step).floor() * step
+
+
+def invert(values: Tensor, histogram: Tensor, generator: Generator) -> Tensor:
+    """255 − value."""
+    return (255 - values).expand(len(histogram), -1)
+
+
+def autocontrast(values: Tensor, histogram: Tensor, generator: Generator) -> Tensor:
+    """Stretch to the full range after ignoring 0 to 20 % of the pixels at either end."""
+    share = torch.randint(0, 21, (len(histogram), 1), generator=generator) / 100
+    ignored = (histogram.sum(1, keepdim=True) * share).floor()
+    low = (histogram.cumsum(1) <= ignored).sum(1, keepdim=True)
+    high = 255 - (histogram.flip(1).cumsum(1) <= ignored).sum(1, keepdim=True)
+    stretched = (values - low) * 255 / (high - low).clamp(min=1)
+    return torch.where(high > low, stretched, values)
+
+
+def equalize(values: Tensor, histogram: Tensor, generator: Generator) -> Tensor:
+    """Make all gray values about equally frequent; an image of one value stays as it is."""
+    last = 255 - (histogram.flip(1).cumsum(1) == 0).sum(1, keepdim=True)
+    others = histogram.sum(1, keepdim=True) - histogram.gather(1, last.clamp(min=0))
+    step = (others / 255).floor()
+    below = histogram.cumsum(1) - histogram
+    equalized = ((step / 2).floor() + below) / step.clamp(min=1)
+    return torch.where(step > 0, equalized.floor(), values)
+
+
+def sharpness(images: Tensor, generator: Generator) -> Tensor:
+    """Blend with a smoothed copy by a factor in [0, 2): 0 smooth, 1 unchanged, 2 sharpened."""
+    kernel = torch.ones(1, 1, 3, 3)
+    kernel[..., 1, 1] = 5
+    smooth = F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), kernel / 13)
+    factor = uniform(0, 2, len(images), generator)[..., None, None]
+    return smooth + factor * (images - smooth)
+
+
+def turn(images: Tensor, generator: Generator) -> Tensor:
+    """Rotate by an angle in [−45°, 45°); black comes in from outside."""
+    return rotate(images, uniform(-45, 45, len(images), generator)[:, 0])
+
+
+#: (values (256,), histogram (n, 256), generator) → lookup tables (n, 256).
+POINT: dict[str, Callable[[Tensor, Tensor, Generator], Tensor]] = {
+    "gamma": gamma,
+    "brightness": brightness,
+    "color": color,
+    "solarize": solarize,
+    "posterize": posterize,
+    "invert": invert,
+    "autocontrast": autocontrast,
+    "equalize": equalize,
+}
+#: (images (n, 1, H, W), generator) → images.
+SPATIAL: dict[str, Callable[[Tensor, Generator], Tensor]] = {"sharpness": sharpness, "rotate": turn}
+
+#: Everything the released code draws from.
+OPERATIONS = (*POINT, *SPATIAL)
+#: The seven operations that the paper names.
+PAPER_OPERATIONS = (
+    *("posterize", "sharpness", "solarize", "equalize"),
+    *("brightness", "color", "autocontrast"),
+)
+
+
+def histograms(images: Tensor) -> Tensor:
+    """Counts of the 256 values in each image: (B, 1, H, W) integers 0 … 255 → (B, 256) float."""
+    codes = images.long().flatten(1) + 256 * torch.arange(len(images))[:, None]
+    return codes.flatten().bincount(minlength=256 * len(images)).view(-1, 256).float()
+
+
+def apply_operation(name: str, images: Tensor, generator: Generator = None) -> Tensor:
+    """Apply one operation, with parameters drawn for each image.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`OPERATIONS`.
+    images : Tensor
+        (B, 1, H, W) float32 holding whole numbers 0 … 255, on the CPU.
+    generator : torch.Generator, optional
+        Source of randomness, on the CPU.
+
+    Returns
+    -------
+    Tensor
+        Like ``images``.
+    """
+    if name in SPATIAL:
+        return SPATIAL[name](images, generator).round().clamp(0, 255)
+    tables = POINT[name](torch.arange(256.0), histograms(images), generator).round().clamp(0, 255)
+    return tables.gather(1, images.long().flatten(1)).view_as(images)
+
+
+def random_texture(
+    images: Tensor,
+    generator: Generator = None,
+    operations: Sequence[str] = OPERATIONS,
+    count: int = 3,
+) -> tuple[Tensor, Tensor]:
+    """Apply ``count`` different operations to each image, in random order.
+
+    Images that draw the same operation at the same turn are treated together.
+
+    Parameters
+    ----------
+    images : Tensor
+        (B, 1, H, W) float32 holding whole numbers 0 … 255, on the CPU.
+    generator : torch.Generator, optional
+        Source of randomness, on the CPU.
+    operations : sequence of str
+        Names to draw from, without replacement.
+    count : int
+        How many for each image.
+
+    Returns
+    -------
+    (Tensor, Tensor)
+        The textures, like ``images``, and the drawn operations (B, count) as indices into
+        ``operations``, in the order of application.
+
+    Raises
+    ------
+    ValueError
+        For an unknown operation, or a count above their number.
+    """
+    unknown = [name for name in operations if name not in OPERATIONS]
+    if unknown or count > len(operations):
+        raise ValueError(f"cannot draw {count} of {list(operations)}; known: {OPERATIONS}")
+    order = torch.rand(len(images), len(operations), generator=generator).argsort(1)[:, :count]
+    images = images.clone()
+    for turn_drawn in order.unbind(1):
+        for k, name in enumerate(operations):
+            group = (turn_drawn == k).nonzero()[:, 0]
+            if len(group):
+                images[group] = apply_operation(name, images[group], generator)
+    return images, order
