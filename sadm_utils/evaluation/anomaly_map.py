@@ -83,10 +83,14 @@ def ssim_map(
     if data_range is None:
         data_range = max(float(v.max() - v.min()) for v in (x, y))
     c1, c2 = (k1 * data_range) ** 2, (k2 * data_range) ** 2
+    center = x.mean()  # variances ignore a shift, and lose fewer digits around zero
+    x, y = x - center, y - center
     mean_x, mean_y, xx, yy, xy = _smooth(torch.stack((x, y, x * x, y * y, x * y)), kernel)
-    product, squares = mean_x * mean_y, mean_x**2 + mean_y**2
-    numerator = (2 * product + c1) * (2 * (xy - product) + c2)
-    denominator = (squares + c1) * (xx + yy - squares + c2)
+    covariance = 2 * (xy - mean_x * mean_y)
+    variances = xx + yy - mean_x**2 - mean_y**2
+    mean_x, mean_y = mean_x + center, mean_y + center
+    numerator = (2 * mean_x * mean_y + c1) * (covariance + c2)
+    denominator = (mean_x**2 + mean_y**2 + c1) * (variances + c2)
     # Two constant volumes have no range: 0 / 0 means "the same".
     result = torch.where(denominator == 0, 1.0, numerator / denominator)
     return result.numpy() if as_numpy else result

@@ -1,0 +1,181 @@
+"""Results as tidy rows, as tables to read, and as files.
+
+One row is one (method, annotations, test_set, metric) with mean, sd, low, high, n; values are
+fractions in [0, 1] and become percentages only when they are shown.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sadm_utils.errors import UserError
+from sadm_utils.evaluation.statistics import ROW_COLUMNS
+from sadm_utils.runs import write_atomic
+
+METRIC_NAMES = {
+    "best_dice": "⌈Dice⌉",
+    "dice": "Dice",
+    "auprc": "AUPRC",
+    "auroc": "AUROC",
+    "precision": "precision",
+    "recall": "recall",
+    "specificity": "specificity",
+}
+NOTHING = "–"
+
+
+def format_value(
+    mean: float,
+    sd: float = math.nan,
+    low: float = math.nan,
+    high: float = math.nan,
+    percent: bool = True,
+) -> str:
+    """Write ``58.55 ± 0.78 [56.1, 60.9]``; parts that are ``nan`` are left out."""
+    if math.isnan(mean):
+        return NOTHING
+    factor, digits = (100, (2, 1)) if percent else (1, (4, 4))
+    text = f"{factor * mean:.{digits[0]}f}"
+    if not math.isnan(sd):
+        text += f" ± {factor * sd:.{digits[0]}f}"
+    if not (math.isnan(low) or math.isnan(high)):
+        text += f" [{factor * low:.{digits[1]}f}, {factor * high:.{digits[1]}f}]"
+    return text
+
+
+def results_table(
+    rows: pd.DataFrame,
+    metrics: Sequence[str] = ("best_dice", "auprc"),
+    test_sets: Sequence[str] | None = None,
+    interval: bool = True,
+) -> pd.DataFrame:
+    """Lay tidy rows out as the paper's Table 1: a method a line, a (test set, metric) a column.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        As from `sadm_utils.evaluation.statistics.summarize`.
+    metrics, test_sets : sequence of str
+        Which columns; all test sets by default.
+    interval : bool
+        Show the bootstrap interval behind mean ± sd.
+
+    Returns
+    -------
+    DataFrame of strings with columns method, annotations, and "SET ⌈Dice⌉" and so on.
+    """
+    _check_columns(rows)
+    test_sets = list(dict.fromkeys(rows["test_set"])) if test_sets is None else list(test_sets)
+    table: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows.to_dict("records"):
+        line = table.setdefault((row["method"], row["annotations"]), {})
+        bounds = (row["low"], row["high"]) if interval else ()
+        line[f"{row['test_set']} {row['metric']}"] = format_value(row["mean"], row["sd"], *bounds)
+    lines = []
+    for (method, annotations), line in table.items():
+        empty = annotations is None or annotations != annotations or annotations == ""
+        cells = {"method": method, "annotations": NOTHING if empty else annotations}
+        for name in test_sets:
+            for metric in metrics:
+                title = f"{name} {METRIC_NAMES.get(metric, metric)}"
+                cells[title] = line.get(f"{name} {metric}", NOTHING)
+        if any(cell != NOTHING for cell in list(cells.values())[2:]):
+            lines.append(cells)
+    return pd.DataFrame(lines)
+
+
+def to_text(table: pd.DataFrame) -> str:
+    """Align a table of strings in columns for a terminal."""
+    grid = [list(map(str, table.columns)), *table.astype(str).values.tolist()]
+    widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
+    rule = ["-" * width for width in widths]
+    lines = [grid[0], rule, *grid[1:]]
+    padded = (
+        [cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines
+    )
+    return "\n".join("  ".join(line).rstrip() for line in padded)
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    """Write a table of strings as Markdown; text columns left, numbers right."""
+    columns = [str(column) for column in table.columns]
+    rule = [":--" if column in ("method", "annotations") else "--:" for column in columns]
+    lines = [columns, rule, *table.astype(str).values.tolist()]
+    return "\n".join(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in x)} |" for x in lines)
+
+
+def write_results(
+    folder: Path | str,
+    rows: pd.DataFrame,
+    extra: dict[str, Any] | None = None,
+    subjects: pd.DataFrame | None = None,
+) -> None:
+    """Write ``results.json`` and ``results.csv``, and ``subjects.csv`` if given.
+
+    Parameters
+    ----------
+    folder : Path
+        The evaluation stage; made if missing. Every file is replaced as a whole.
+    rows : DataFrame
+        Tidy summary rows.
+    extra : dict
+        Further keys of the JSON (beta curve, thresholds, healthy error ...): plain Python or
+        numpy values. ``nan`` becomes ``null``, so the file is standard JSON.
+    subjects : DataFrame
+        One value a subject, for comparisons later.
+    """
+    _check_columns(rows)
+    if extra and "rows" in extra:
+        raise ValueError('"rows" is taken by the table itself')
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"rows": rows[list(ROW_COLUMNS)].to_dict("records"), **(extra or {})}
+    text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomic(folder / "results.csv", rows[list(ROW_COLUMNS)].to_csv(index=False))
+    if subjects is not None:
+        write_atomic(folder / "subjects.csv", subjects.to_csv(index=False))
+    write_atomic(folder / "results.json", text + "\n")
+
+
+def read_results(folder: Path | str) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read ``results.json`` back as (rows, extra).
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged.
+    """
+    path = Path(folder) / "results.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rows = pd.DataFrame(content.pop("rows"), columns=list(ROW_COLUMNS))
+    except FileNotFoundError:
+        raise UserError(f"There is no {path}: run notebooks/06_evaluation.ipynb first.") from None
+    except (ValueError, KeyError, AttributeError, OSError):
+        raise UserError(f"{path} is damaged: rerun notebooks/06_evaluation.ipynb.") from None
+    numbers = ["mean", "sd", "low", "high"]
+    rows[numbers] = rows[numbers].astype(float)
+    return rows, content
+
+
+def _check_columns(rows: pd.DataFrame) -> None:
+    missing = [name for name in ROW_COLUMNS if name not in rows.columns]
+    if missing:
+        raise ValueError(f"the results lack the columns {missing}")
+
+
+def _plain(value: Any) -> Any:
+    """Turn numpy scalars and arrays, nested, into plain JSON values."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,98 @@
+"""Bootstrap intervals: known values, coverage, pairing, gaps in the data."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sadm_utils.evaluation.statistics import (
+    bootstrap_interval,
+    compare,
+    paired_difference,
+    summarize,
+)
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def table() -> pd.DataFrame:
+    hard = rng(3).random(12)
+    rows = [
+        (method, "draem", "Brats21", f"s{i}", "best_dice", hard[i] * 0.5 + gain + i * 1e-4 * gain)
+        for method, gain in (("Unet", 0.0), ("SADM", 0.1))
+        for i in range(12)
+    ]
+    columns = ["method", "annotations", "test_set", "subject", "metric", "value"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_mean_and_sd_by_hand():
+    interval = bootstrap_interval([1, 2, 3, 4], rng())
+    assert interval.mean == 2.5 and interval.sd == pytest.approx(np.sqrt(5 / 3))
+    assert interval.n == 4 and 1 <= interval.low < 2.5 < interval.high <= 4
+
+
+def test_same_generator_same_interval_and_level_widens_it():
+    values = rng(1).random(20)
+    assert bootstrap_interval(values, rng(5)) == bootstrap_interval(values, rng(5))
+    narrow = bootstrap_interval(values, rng(5), level=0.5)
+    wide = bootstrap_interval(values, rng(5), level=0.99)
+    assert wide.low < narrow.low and narrow.high < wide.high
+
+
+def test_width_is_that_of_the_normal_theory():
+    values = rng(2).normal(size=400)
+    interval = bootstrap_interval(values, rng())
+    expected = 2 * 1.96 * values.std(ddof=1) / 20
+    assert interval.high - interval.low == pytest.approx(expected, rel=0.1)
+
+
+def test_coverage_is_near_the_level():
+    hits = 0
+    for seed in range(200):
+        interval = bootstrap_interval(rng(seed).normal(1.0, 1.0, 30), rng(seed), n=400)
+        hits += interval.low <= 1 <= interval.high
+    assert 0.88 <= hits / 200 <= 0.99
+
+
+def test_nan_is_left_out_and_too_few_values_have_no_interval():
+    assert bootstrap_interval([1, np.nan, 3], rng()).n == 2
+    single, empty = bootstrap_interval([0.4], rng()), bootstrap_interval([np.nan], rng())
+    assert (single.mean, single.n) == (0.4, 1) and np.isnan(single.low) and np.isnan(single.sd)
+    assert empty.n == 0 and np.isnan(empty.mean)
+    with pytest.raises(ValueError, match="level"):
+        bootstrap_interval([1, 2], rng(), level=95)
+
+
+def test_pairing_sees_what_separate_intervals_hide():
+    hard = rng(0).random(15)
+    a, b = hard + 0.05 + rng(1).normal(0, 0.01, 15), hard
+    difference = paired_difference(a, b, rng())
+    assert difference.excludes_zero and difference.mean == pytest.approx(0.05, abs=0.01)
+    assert bootstrap_interval(a, rng()).low < bootstrap_interval(b, rng()).high
+    assert not paired_difference(b, b, rng()).excludes_zero
+    assert paired_difference([1, np.nan, 2], [0, 0, np.nan], rng()).n == 1
+    with pytest.raises(ValueError, match="pairs"):
+        paired_difference([1, 2], [1], rng())
+
+
+def test_summarize_gives_one_row_a_group_that_does_not_depend_on_the_others():
+    both = summarize(table())
+    assert both["method"].tolist() == ["Unet", "SADM"] and (both["n"] == 12).all()
+    alone = summarize(table()[table()["method"] == "SADM"])
+    assert alone.iloc[0].to_dict() == both.iloc[1].to_dict()
+    with pytest.raises(ValueError, match="subject"):
+        summarize(table().drop(columns="subject"))
+
+
+def test_compare_matches_by_subject():
+    shuffled = table().sample(frac=1, random_state=0)
+    result = compare(shuffled, ("SADM", "draem"), ("Unet", "draem"), "Brats21")
+    assert result.mean == pytest.approx(0.1, abs=1e-3) and result.sd < 1e-3
+    assert result.excludes_zero
+    with pytest.raises(ValueError, match="no best_dice of SADM"):
+        compare(shuffled, ("SADM", "atlas_v2"), ("Unet", "draem"), "Brats21")
+    gap = table().drop(index=3)
+    with pytest.raises(ValueError, match="different subjects"):
+        compare(gap, ("SADM", "draem"), ("Unet", "draem"), "Brats21")
