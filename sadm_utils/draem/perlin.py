@@ -95,16 +95,17 @@ def perlin_noise(
     generator : torch.Generator, optional
         Source of randomness, on the CPU.
     max_scale_exponent : int
-        The number of cells is 2^k along each axis, k uniform in 0 … this number (at most one
-        cell for each pixel).
+        The number of cells is 2^k along each axis, k uniform in 0 … this number.  Cells have at
+        least 2 pixels, as the finest ones have at 96×96 in the paper; smaller images use a smaller
+        exponent, since with one pixel a cell every pixel sits on a lattice line, where noise is 0.
 
     Returns
     -------
     Tensor
         (batch, 1, height, width) float32 on the CPU, within about ±1.
     """
-    finest = next_power_of_two(min(height, width)).bit_length() - 1
-    largest = min(max_scale_exponent, finest)
+    finest = next_power_of_two(min(height, width)).bit_length() - 2
+    largest = max(min(max_scale_exponent, finest), 0)
     exponents = torch.randint(0, largest + 1, (batch, 2), generator=generator)
     lattice = 2 ** int(exponents.max()) + 1
     angles = 2 * torch.pi * torch.rand(batch, lattice, lattice, generator=generator)
