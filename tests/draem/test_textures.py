@@ -99,7 +99,9 @@ def test_operations_are_drawn_without_replacement_and_evenly(images):
 def test_operations_are_applied_in_drawn_order():
     image = torch.tensor([0.0, 100.0, 200.0, 255.0]).view(1, 1, 2, 2).repeat(20, 1, 1, 1)
     names = ("invert", "posterize")
+    before = image.clone()
     texture, order = textures.random_texture(image, torch.Generator().manual_seed(0), names, 2)
+    assert torch.equal(image, before)
     black = texture.flatten(1)[:, 0]  # posterize(255) < 255 mostly, invert(posterize(0)) = 255
     assert (black[order[:, 0] == 1] == 255).all()
     assert (black[order[:, 0] == 0] < 255).any()
