@@ -141,10 +141,8 @@ def rank(score: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -
     thresholds, count = thresholds[::-1], count[::-1]
     below = np.searchsorted(everything, thresholds, side="left")
     up_to = np.searchsorted(everything, thresholds, side="right")
-    return Ranking(
-        thresholds, np.cumsum(count), score.size - below, up_to - below - count, lesion.size,
-        score.size,
-    )  # fmt: skip
+    predicted, ties = score.size - below, up_to - below - count
+    return Ranking(thresholds, np.cumsum(count), predicted, ties, lesion.size, score.size)
 
 
 def _best_dice(ranking: Ranking) -> tuple[float, float]:
@@ -221,10 +219,8 @@ def volume_metrics(
 ) -> dict[str, float]:
     """All metrics of one volume from one sort.
 
-    Returns
-    -------
-    dict with ``best_dice``, ``best_threshold``, ``auprc``, ``auroc``, ``lesion_voxels`` and, when a
-    (validation) ``threshold`` is given, ``dice``, ``precision``, ``recall``, ``specificity``.
+    Returns ``best_dice``, ``best_threshold``, ``auprc``, ``auroc``, ``lesion_voxels`` and, with a
+    (validation) ``threshold``, ``dice``, ``precision``, ``recall``, ``specificity``.
     """
     ranking = rank(score, truth, mask)
     best, best_at = _best_dice(ranking)
@@ -242,9 +238,7 @@ def volume_metrics(
     return result
 
 
-def slice_dice(
-    score: np.ndarray, truth: np.ndarray, threshold: float, axis: int = 2
-) -> np.ndarray:
+def slice_dice(score: np.ndarray, truth: np.ndarray, threshold: float, axis: int = 2) -> np.ndarray:
     """Dice of every slice along ``axis``; ``nan`` for slices without lesion (axis 2 = axial)."""
     truth = np.asarray(truth) > 0
     predicted = np.asarray(score) >= threshold
@@ -275,10 +269,6 @@ def l1_error(
     return reconstruction_error(image, reconstruction, mask, power=1)
 
 
-def _surface(volume: np.ndarray) -> np.ndarray:
-    return volume & ~ndimage.binary_erosion(volume)
-
-
 def hausdorff(
     prediction: np.ndarray,
     truth: np.ndarray,
@@ -303,7 +293,8 @@ def hausdorff(
     if not a.any() or not b.any():
         return NAN
     box = ndimage.find_objects((a | b).astype(np.uint8))[0]
-    a, b = _surface(np.pad(a[box], 1)), _surface(np.pad(b[box], 1))
+    solids = (np.pad(a[box], 1), np.pad(b[box], 1))
+    a, b = (solid & ~ndimage.binary_erosion(solid) for solid in solids)
     to_b = ndimage.distance_transform_edt(~b, sampling=spacing)[a]
     to_a = ndimage.distance_transform_edt(~a, sampling=spacing)[b]
     return float(max(np.percentile(to_b, percentile), np.percentile(to_a, percentile)))
