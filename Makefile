@@ -21,6 +21,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 # glibc hands large blocks back to the kernel after every training step; keeping them is faster.
 export MALLOC_MMAP_MAX_ := 0
 export MALLOC_TRIM_THRESHOLD_ := 100000000000
+# A build ends when the `make` that started it is ended.
+export SADM_STOP_WITH_PARENT := 1
 # Notebooks run in the kernel of .venv, whatever other kernels the machine has.
 export JUPYTER_PREFER_ENV_PATH := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -28,11 +30,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: book site test install lint chain doctor clean distclean help
 
 book: $(STAMP)  ## run all notebooks, build the site
-	@$(BIN)/sadm book --profile '$(PROFILE)' $(if $(RUN_DIR),--run-dir '$(RUN_DIR)') \
+	@exec $(BIN)/sadm book --profile '$(PROFILE)' $(if $(RUN_DIR),--run-dir '$(RUN_DIR)') \
 	  $(if $(DATA_DIR),--data-dir '$(DATA_DIR)') $(if $(SEED),--seed '$(SEED)') $(ARGS)
 
 site: $(STAMP)  ## build the site again from notebooks that were run before
-	@$(BIN)/sadm book --site-only --profile '$(PROFILE)' $(if $(RUN_DIR),--run-dir '$(RUN_DIR)')
+	@exec $(BIN)/sadm book --site-only --profile '$(PROFILE)' $(if $(RUN_DIR),--run-dir '$(RUN_DIR)')
 
 test: $(STAMP) lint  ## linter, unit tests, whole chain in profile smoke
 	$(BIN)/python -m pytest

@@ -35,6 +35,7 @@ from sadm_utils.website import build_site
 
 ANNOTATIONS = ("draem", "brats21", "atlas_v2")
 SITE = "site"
+LOCK_PATIENCE = 8.0  # seconds to wait for another build to end
 
 # Seconds a notebook took on two CPU cores, and the gibibytes a run needs on disk; what a run
 # measured itself (timings.json) goes before these.
@@ -318,7 +319,7 @@ def locked(folder: Path) -> Iterator[Any]:
     lock = FileLock(folder / ".book.lock")
     note = folder / ".book.processes"
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=LOCK_PATIENCE)  # a build that was told to stop needs a moment
     except Timeout:
         raise UserError(
             f"Another build is running in {folder}: wait for it, or choose another --run-dir."

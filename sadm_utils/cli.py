@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -207,6 +208,7 @@ def _run_folder(profile: str, run_dir: str) -> Path:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: one sentence and exit code 2 for a user's mistake, 1 for a failure."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to end kernels before we end
     words = split_pairs(sys.argv[1:] if arguments is None else arguments)
     try:
         app(words)

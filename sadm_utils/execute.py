@@ -34,6 +34,8 @@ KERNEL_ENVIRONMENT = {
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
 }
+# The rooms of the package in the order of the chapters: room k belongs to notebook k.
+CHAPTERS = ("data", "draem", "spark", "cddpm", "sadm", "evaluation")
 # Modules that steer and render, and change nothing that a notebook computes or shows.
 STEERING_MODULES = ("book", "cli", "doctor", "execute", "offline", "progress", "website")
 VERSIONS_IN_KEY = ("torch", "pytorch-lightning", "numpy", "scipy", "nilearn", "SimpleITK")
@@ -114,7 +116,7 @@ def execution_key(path: Path, run: NotebookRun) -> str:
     parts = {
         "cells": cells,
         "parameters": parameters,
-        "package": _package_digest(),
+        "package": package_digest(path.stem),
         "versions": {name: version(name) for name in VERSIONS_IN_KEY},
         "data": _folder_digest(str(parameters.get("DATA_DIR") or "")),
     }
@@ -123,12 +125,19 @@ def execution_key(path: Path, run: NotebookRun) -> str:
 
 
 @cache
-def _package_digest() -> str:
-    """Hash of the package's sources, without the modules that only steer and render."""
+def package_digest(notebook: str) -> str:
+    """Hash of the sources that a notebook can depend on.
+
+    Left out are the modules that only steer and render, and the rooms of later chapters, from
+    which an earlier one must not import.
+    """
     folder = Path(__file__).parent
+    number = notebook.split("_")[0]
+    later = CHAPTERS[int(number) :] if number.isdecimal() else ()
     digest = hashlib.sha256()
     for path in sorted([*folder.rglob("*.py"), *folder.rglob("*.yaml")]):
-        if path.parent != folder or path.stem not in STEERING_MODULES:
+        room = path.relative_to(folder).parts[0].removesuffix(".py")
+        if room not in (*STEERING_MODULES, *later):
             digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import threading
 import time
@@ -78,7 +80,9 @@ class TimeLeft:
 class Monitor:
     """Watch one step from a thread: its peak memory, and a line of progress now and then.
 
-    In a terminal one line is rewritten every second; elsewhere a line a minute is printed.
+    In a terminal one line is rewritten every second; elsewhere a line a minute is printed. If the
+    variable ``SADM_STOP_WITH_PARENT`` is set (the Makefile does), the program is told to end when
+    the one that started it has ended.
 
     Parameters
     ----------
@@ -119,8 +123,11 @@ class Monitor:
     def _watch(self) -> None:
         terminal = self.stream.isatty()
         spoken = 0.0
+        parent = os.getppid() if os.environ.get("SADM_STOP_WITH_PARENT") else None
         while not self._stop.wait(1.0 if terminal else 0.5):
             self.sample()
+            if parent not in (None, os.getppid()):
+                os.kill(os.getpid(), signal.SIGTERM)
             elapsed = time.monotonic() - self._start
             if terminal:
                 self.stream.write(f"\r\x1b[K{self.describe(elapsed)[:110]}")
