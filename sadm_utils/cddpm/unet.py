@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .normalization import GroupNorm
+
 Resample = Literal["down", "up"]
 
 
@@ -39,13 +41,13 @@ def timestep_embedding(t: Tensor, width: int, max_period: float = 10_000.0) -> T
     return torch.cat([angle.cos(), angle.sin()], dim=1)
 
 
-def group_norm(channels: int, groups: int = 32) -> nn.GroupNorm:
+def group_norm(channels: int, groups: int = 32) -> GroupNorm:
     """Group normalization that fits any width: gcd(`groups`, `channels`) groups.
 
     This equals `groups` whenever it divides the channels (as in the paper: 32 groups of 128, 256,
     384 or 512 channels). Narrow networks get fewer groups, e.g. 16 groups for 16 or 48 channels.
     """
-    return nn.GroupNorm(math.gcd(groups, channels), channels, eps=1e-5)
+    return GroupNorm(math.gcd(groups, channels), channels, eps=1e-5)
 
 
 def conv3x3(in_channels: int, out_channels: int, zero: bool = False) -> nn.Conv2d:
