@@ -14,6 +14,7 @@ Each layer here is the torch layer of the same name with one more argument, ``vi
 it (``None``) the layer is the plain one, with the same parameters: learned sparse, used dense.
 """
 
+import torch
 from torch import Tensor, nn
 
 
@@ -87,6 +88,6 @@ class SparseBatchNorm2d(nn.BatchNorm2d):
         where = visible.at(*x.shape[-2:])[:, 0]
         pixels = x.permute(0, 2, 3, 1)  # (B, H, W, C)
         table = super().forward(pixels[where])
-        out = table.new_zeros(pixels.shape)
+        out = torch.zeros_like(pixels, dtype=table.dtype)  # keeps the memory format
         out[where] = table
         return out.permute(0, 3, 1, 2)
