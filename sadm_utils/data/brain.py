@@ -1,0 +1,108 @@
+"""The MNI152 template, and where the brain is in a scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from sadm_utils.data.io import Scan
+from sadm_utils.errors import UserError
+
+LARGEST_BRAIN_ML = 2200.0
+SMALLEST_BRAIN_ML = 500.0
+
+
+@dataclass(frozen=True)
+class Template:
+    """nilearn's skull-stripped MNI152 T1: ``image`` float32 and ``mask`` bool, (197, 233, 189) at
+    1 mm, and ``affine`` to MNI millimeters."""
+
+    image: np.ndarray
+    mask: np.ndarray
+    affine: np.ndarray
+
+
+@dataclass(frozen=True)
+class BrainMask:
+    """A scan's brain.
+
+    Attributes
+    ----------
+    array
+        Bool on the scan's grid, or None if the template's mask is to be used.
+    source
+        ``given``, ``stripped`` (the scan's nonzero voxels) or ``template``.
+    note
+        A sentence for the reader.
+    """
+
+    array: np.ndarray | None
+    source: str
+    note: str
+
+
+@lru_cache(maxsize=1)
+def load_template() -> Template:
+    """Load the MNI152 T1 and its brain mask from nilearn (once a process; treat as read-only)."""
+    from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
+
+    image, mask = load_mni152_template(resolution=1), load_mni152_brain_mask(resolution=1)
+    return Template(
+        image.get_fdata(dtype=np.float32), np.asanyarray(mask.dataobj) > 0, np.array(image.affine)
+    )
+
+
+def find_brain(scan: Scan, mask: np.ndarray | None, path: str | Path) -> BrainMask:
+    """Find the brain of a scan.
+
+    Parameters
+    ----------
+    scan
+        The scan, any units.
+    mask
+        Brain mask of the user, or None.
+    path
+        File of the scan, for messages.
+
+    Raises
+    ------
+    UserError
+        The mask, or what is not background in the scan, is no brain by its volume.
+    """
+    voxel_ml = float(np.prod(scan.zooms)) / 1000
+    if mask is not None:
+        volume = np.count_nonzero(mask) * voxel_ml
+        if not SMALLEST_BRAIN_ML < volume < LARGEST_BRAIN_ML:
+            raise UserError(
+                f"The brain mask of {path} has {volume:.0f} ml, which is no adult brain: "
+                "give a mask that is 1 inside the brain and 0 elsewhere."
+            )
+        return BrainMask(mask, "given", "The brain mask was given.")
+    foreground = largest_part(scan.array > 0)
+    volume = np.count_nonzero(foreground) * voxel_ml
+    if volume < SMALLEST_BRAIN_ML:
+        raise UserError(
+            f"{path} shows only {volume:.0f} ml of tissue: check that it is a whole-head T1 scan "
+            "with its voxel size in the header."
+        )
+    if volume < LARGEST_BRAIN_ML:
+        return BrainMask(foreground, "stripped", "The scan is skull-stripped: nonzero is brain.")
+    return BrainMask(
+        None, "template",
+        "The scan has a skull and came without a brain mask: the template's mask is used, so "
+        "expect false alarms at the rim; skull-strip the scan first for a better map.",
+    )
+
+
+def largest_part(foreground: np.ndarray) -> np.ndarray:
+    """Largest connected component, with its holes filled; bool."""
+    labels, count = ndimage.label(foreground)
+    if count == 0:
+        return np.zeros(foreground.shape, dtype=bool)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return ndimage.binary_fill_holes(labels == sizes.argmax())

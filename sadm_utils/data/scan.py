@@ -1,0 +1,186 @@
+"""A scan in any native space to MNI space and back.
+
+The scan is brought to the 1 mm grid of nilearn's MNI152 template (the phantom's grid) by an affine
+registration, and its bias field is divided out: METHOD.md's "raw T1 -> 1 mm, registered,
+skull-stripped, bias-field corrected". Everything is one 4x4 matrix, so a map comes back to the
+scan's own voxels exactly, whatever its orientation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from sadm_utils.data.brain import BrainMask, find_brain, load_template
+from sadm_utils.data.io import Scan, load_nifti
+from sadm_utils.data.preprocess import Grid, Processed, preprocess_volume, restore_volume
+from sadm_utils.data.register import align, apply_matrix, dice, isotropic
+from sadm_utils.errors import UserError
+
+LOWEST_DICE = 0.80
+N4_MM = 6.0
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A scan on the 1 mm MNI152 grid.
+
+    Attributes
+    ----------
+    image, mask, seg
+        (197, 233, 189): float32 >= 0 and 0 outside the brain; uint8 {0, 1}; the same, or None.
+    affine
+        (4, 4) voxel index to MNI millimeters.
+    matrix
+        (4, 4) MNI millimeters to the scan's own millimeters.
+    native_shape, native_affine
+        The scan's own grid.
+    brain
+        Where the brain mask came from, and what to know about it.
+    dice
+        Overlap of the registered brain mask with the template's; 1 for a perfect fit. For a mask
+        taken from the template it says nothing.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    seg: np.ndarray | None
+    affine: np.ndarray
+    matrix: np.ndarray
+    native_shape: tuple[int, ...]
+    native_affine: np.ndarray
+    brain: BrainMask
+    dice: float
+
+
+def register_scan(
+    path: str | Path,
+    mask: str | Path | None = None,
+    seg: str | Path | None = None,
+    *,
+    bias_correction: bool = True,
+) -> Registered:
+    """Register a T1 scan to MNI152 (12 parameters).
+
+    Parameters
+    ----------
+    path
+        The scan: NIfTI, any orientation and voxel size; with or without skull.
+    mask
+        Brain mask on the scan's grid. Without one, a scan whose background is 0 and whose head is
+        no larger than a brain counts as skull-stripped; else the template's mask is used.
+    seg
+        Lesion mask on the scan's grid.
+    bias_correction
+        Divide by a smooth bias field (N4 at 6 mm).
+
+    Raises
+    ------
+    UserError
+        A file is unfit, or the scan cannot be registered.
+    """
+    scan = load_nifti(path)
+    labels = {
+        name: _load_label(file, name, path, scan) if file else None
+        for name, file in (("brain mask", mask), ("lesion mask", seg))
+    }
+    template = load_template()
+    brain = find_brain(scan, labels["brain mask"], path)
+    matrix = align(scan, brain.array, template)
+    place = np.linalg.inv(scan.affine) @ matrix @ template.affine
+    shape = template.mask.shape
+    if brain.array is None:
+        inside = template.mask & (apply_matrix(np.ones_like(scan.array), place, shape) > 0.5)
+    else:
+        inside = apply_matrix(brain.array.astype(np.float32), place, shape) > 0.5
+    overlap = dice(inside, template.mask)
+    if overlap < LOWEST_DICE:
+        raise UserError(
+            f"{path} could not be registered to MNI space (overlap of the brains {overlap:.2f}): "
+            "check the orientation in its header, or give a brain mask."
+        )
+    image = np.maximum(apply_matrix(scan.array, place, shape), 0)
+    if bias_correction:
+        image = _divide_bias(image, inside, template.affine)
+    lesion = labels["lesion mask"]
+    if lesion is not None:
+        lesion = (apply_matrix(lesion.astype(np.float32), place, shape) > 0.5).astype(np.uint8)
+    return Registered(
+        (image * inside).astype(np.float32), inside.astype(np.uint8), lesion, template.affine,
+        matrix, scan.array.shape, scan.affine, brain, overlap,
+    )
+
+
+def process_scan(registered: Registered, **settings: object) -> Processed:
+    """Preprocess a registered scan; ``settings`` as in ``preprocess.preprocess_volume``."""
+    return preprocess_volume(
+        registered.image, registered.mask, registered.seg, (1.0, 1.0, 1.0),
+        affine=registered.affine, **settings,
+    )
+
+
+def to_native(
+    volume: np.ndarray, registered: Registered, grid: Grid | None = None
+) -> nib.Nifti1Image:
+    """Bring a map back to the scan's own voxels (linear interpolation, 0 outside of the map).
+
+    Parameters
+    ----------
+    volume
+        (X, Y, Z) on the registered grid, or on ``grid`` if that is given.
+    registered
+        What :func:`register_scan` returned for the scan.
+    grid
+        Grid of a processed volume (``Processed.grid``).
+
+    Returns
+    -------
+    nibabel.Nifti1Image
+        float32 with the scan's own shape and affine.
+    """
+    if grid is not None:
+        volume = restore_volume(volume, grid)
+    if volume.shape != registered.image.shape:
+        raise ValueError(f"volume has shape {volume.shape}, not {registered.image.shape}")
+    place = np.linalg.inv(registered.matrix @ registered.affine) @ registered.native_affine
+    native = apply_matrix(volume.astype(np.float32), place, registered.native_shape)
+    return nib.Nifti1Image(native, registered.native_affine)
+
+
+def _load_label(file: str | Path, name: str, path: str | Path, scan: Scan) -> np.ndarray:
+    """A mask on the scan's grid, as bool."""
+    label = load_nifti(file)
+    if label.array.shape != scan.array.shape or not np.allclose(
+        label.affine, scan.affine, atol=0.5 * max(scan.zooms)
+    ):
+        raise UserError(
+            f"The {name} {file} (shape {label.array.shape}) does not lie on the grid of {path} "
+            f"(shape {scan.array.shape}): resample it to the scan's grid."
+        )
+    return label.array > 0.5
+
+
+def _divide_bias(image: np.ndarray, inside: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """N4 bias-field correction: the field is fitted at 6 mm and interpolated."""
+    coarse = [
+        isotropic(array, affine, N4_MM, around=inside, smooth=False)
+        for array in (image, inside.astype(np.float32))
+    ]
+    volume, brain = (sitk.GetImageFromArray(np.maximum(c.array, 0)) for c in coarse)
+    brain = sitk.Cast(brain > 0.5, sitk.sitkUInt8)
+    correct = sitk.N4BiasFieldCorrectionImageFilter()
+    correct.SetMaximumNumberOfIterations([15, 15, 15])
+    correct.SetNumberOfThreads(1)
+    correct.Execute(volume + 1.0, brain)
+    field = sitk.GetArrayFromImage(correct.GetLogBiasFieldAsImage(volume))
+    place = np.linalg.inv(coarse[0].affine) @ affine
+    zoom = place.diagonal()[:3]
+    field = ndimage.affine_transform(
+        field, zoom, place[:3, 3], output_shape=image.shape, order=1, mode="nearest"
+    )
+    return image / np.exp(field - np.median(field[inside]))
