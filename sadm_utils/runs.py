@@ -18,7 +18,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -195,7 +195,11 @@ class Run:
     seed: int
 
     def stage(
-        self, name: str, settings: Mapping[str, Any], parents: tuple[str, ...] | list[str] = ()
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        parents: Sequence[str] = (),
+        seeded: bool = True,
     ) -> Stage:
         """Describe a stage to be computed from finished parents.
 
@@ -205,7 +209,7 @@ class Run:
             If a parent is missing, unfinished, or was made from other data than the rest.
         """
         identities = {parent: self.require(parent)["identity"] for parent in parents}
-        plain = {"seed": self.seed, **_without_speed(dict(settings))}
+        plain = _without_speed(dict(settings)) | ({"seed": self.seed} if seeded else {})
         return Stage(name, self.path / name, plain, identities, self._provenance())
 
     def require(self, name: str) -> dict[str, Any]:
@@ -237,7 +241,7 @@ class Run:
         """Compare a finished stage's settings with the present configuration, key by key."""
         saved = yaml.safe_load((record_path.parent / "config.yaml").read_text())["settings"]
         here = flatten(_without_speed(to_dict(self.config)))
-        here["seed"] = self.seed
+        here |= {"seed": self.seed, "DATA_DIR": str(self.data_dir or "")}
         for key, value in flatten(saved).items():
             if key in here and here[key] != value:
                 raise UserError(

@@ -1,0 +1,114 @@
+"""Train the conditioned diffusion model on healthy slices (chapter 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from sadm_utils import device
+from sadm_utils.cddpm.model import ConditionedDiffusion, build_cddpm
+from sadm_utils.config import TrainConfig, to_dict
+from sadm_utils.data.stage import healthy, open_data, training_slices
+from sadm_utils.data.store import Volumes
+from sadm_utils.runs import Run, Stage
+from sadm_utils.spark.model import load_pretrained
+from sadm_utils.training import TrainedModule, fit
+
+RECONSTRUCTION_SALT = 17
+
+
+class CddpmTraining(TrainedModule):
+    """Encoder and U-Net learn together: mean |x̂0 − x0| at uniformly drawn steps."""
+
+    def __init__(self, model: ConditionedDiffusion, train: TrainConfig, seed: int) -> None:
+        super().__init__(train, seed)
+        self.model = model
+
+    def training_step(self, batch: Mapping[str, torch.Tensor], index: int) -> torch.Tensor:
+        image = batch["image"].contiguous(memory_format=torch.channels_last)
+        loss = self.model.loss(image, self.step_generator())
+        self.log("loss", loss.detach(), on_step=False, on_epoch=True)
+        return loss
+
+
+def cddpm_stage(run: Run) -> Stage:
+    """Describe the stage ``cddpm``; its parents are the data and, if used, the pretraining."""
+    config = run.config
+    settings = {
+        "encoder": to_dict(config.encoder),
+        "cddpm": to_dict(config.cddpm),
+        "data": {"augment": to_dict(config.data.augment)},
+    }
+    return run.stage("cddpm", settings, ["data", "spark"] if config.cddpm.pretrained else ["data"])
+
+
+def train_cddpm(run: Run) -> dict[str, Any]:
+    """Train the model, or reuse the finished stage; return its record."""
+    stage = cddpm_stage(run)
+    if not stage.begin():
+        return stage.record()
+    data = open_data(run)
+    model = build_cddpm(run.config)
+    if run.config.cddpm.pretrained:
+        load_pretrained(model.encoder, run.finished("spark").load_weights())
+    module = CddpmTraining(model, run.config.cddpm.train, run.seed)
+    validate = healthy_error(healthy(run, data, "val"), run)
+    history = fit(
+        module, training_slices(run, healthy(run, data, "train"), run.config.cddpm.train), stage,
+        lambda module: {"healthy_l1": validate(module.model)},
+    )
+    metrics = {
+        "loss": float(history["loss"].iloc[-1]),
+        "healthy_l1": float(history["healthy_l1"].iloc[-1]),
+        "epochs": len(history),
+    }
+    return stage.finish(metrics, module.model.state_dict())
+
+
+def load_cddpm(run: Run) -> ConditionedDiffusion:
+    """Load the finished stage ``cddpm`` on the device: strictly, in eval mode, without gradients."""
+    model = build_cddpm(run.config)
+    model.load_state_dict(run.finished("cddpm").load_weights())
+    return model.eval().requires_grad_(False).to(device.get_device())
+
+
+def healthy_error(
+    volumes: Volumes, run: Run, slices: int = 4
+) -> Callable[[ConditionedDiffusion], float]:
+    """Return a function that measures the l1 error inside the brain on fixed healthy slices.
+
+    The slices, the noise and the levels are the same at each call, so the figures compare.
+    """
+    middle = np.linspace(0.3, 0.7, slices) * volumes.image.shape[1]
+    image = torch.from_numpy(volumes.image[:, middle.astype(int)].astype(np.float32))
+    mask = torch.from_numpy(volumes.mask[:, middle.astype(int)] > 0)
+    image, mask = image.flatten(0, 1)[:, None], mask.flatten(0, 1)[:, None]
+
+    def measure(model: ConditionedDiffusion) -> float:
+        training = model.training
+        reconstruction = reconstruct_slices(model.eval(), image, run.seed).mean(0)
+        model.train(training)
+        return float((reconstruction - image).abs()[mask].mean())
+
+    return measure
+
+
+@torch.no_grad()
+def reconstruct_slices(
+    model: ConditionedDiffusion, image: torch.Tensor, seed: int, batch_size: int = 32
+) -> torch.Tensor:
+    """Reconstruct slices (N, 1, H, W) in [0, 1] from each noise level: float32 (L, N, 1, H, W).
+
+    The noise is a pure function of the seed and of the place of a slice in the batch list.
+    """
+    target = next(model.parameters()).device
+    parts = []
+    for start in range(0, len(image), batch_size):
+        draw = device.generator(seed, RECONSTRUCTION_SALT, start)
+        part = image[start : start + batch_size].to(target)
+        with device.autocast(target):
+            parts.append(model.reconstruct(part, draw).float().cpu())
+    return torch.cat(parts, dim=1)

@@ -1,0 +1,110 @@
+"""The stage ``data``: from scans on disk (or the phantom cohort) to the slices of all chapters."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sadm_utils.config import TrainConfig, to_dict
+from sadm_utils.data.augment import Augmenter
+from sadm_utils.data.layout import available_sets
+from sadm_utils.data.phantom import write_cohort
+from sadm_utils.data.sources import prepare_source
+from sadm_utils.data.slices import SliceDataset
+from sadm_utils.data.store import Store, Volumes, build_store, open_store
+from sadm_utils.runs import Run
+
+SEED_OF_COHORT = 20240  # the phantom cohort is one data set, whatever the seed of a training is
+
+
+def source_folder(run: Run) -> Path:
+    """Return the data set of a run in the book's layout, made on first use.
+
+    Without ``DATA_DIR`` the phantom cohort is written into the run folder. A ``DATA_DIR`` that
+    holds raw scans and no ``splits`` is registered and sorted first.
+    """
+    if run.data_dir is None:
+        phantom = to_dict(run.config.data.phantom)
+        voxel_mm = phantom.pop("voxel_mm")
+        folder = run.path / "phantom"
+        return write_cohort(folder, phantom, SEED_OF_COHORT, voxel_mm, jobs=run.config.data.jobs)
+    if (run.data_dir / "splits").is_dir():
+        return run.data_dir
+    return prepare_source(run.data_dir, run.path / "prepared")
+
+
+def split_names(run: Run, folder: Path) -> list[str]:
+    """Splits to process: the healthy fold and both lists of every annotated set that is there."""
+    fold = run.config.data.fold
+    healthy = [f"IXI_train_fold{fold}", f"IXI_val_fold{fold}", "IXI_test"]
+    sets = [name for name in available_sets(folder) if name != "IXI"]
+    return healthy + [f"{name}_{part}" for name in sets for part in ("val", "test")]
+
+
+def prepare_data(run: Run) -> dict[str, Any]:
+    """Make the data set and process it into slices, or reuse the finished stage."""
+    folder = source_folder(run)
+    names = split_names(run, folder)
+    data = run.config.data
+    settings = {
+        "DATA_DIR": str(run.data_dir or ""),
+        "data": {k: v for k, v in to_dict(data).items() if k not in ("augment", "holdout")},
+        "splits": {name: _digest(folder / "splits" / f"{name}.csv") for name in names},
+    }
+    stage = run.stage("data", settings, seeded=False)
+    if not stage.begin():
+        return stage.record()
+    manifest = build_store(
+        folder,
+        stage.path,
+        names,
+        crop_mm=data.crop_mm,
+        voxel_mm=data.voxel_mm,
+        curvature_steps=data.curvature_steps,
+        percentiles=data.percentiles,
+        jobs=data.jobs,
+    )
+    counts = manifest.groupby("split", sort=False)["subject"].count().to_dict()
+    return stage.finish({"subjects": counts, "hash": _digest(stage.path / "manifest.csv")})
+
+
+def open_data(run: Run) -> Store:
+    """Open the finished stage ``data`` for reading."""
+    run.require("data")
+    return open_store(run.path / "data")
+
+
+def training_slices(
+    run: Run, volumes: Volumes, train: TrainConfig
+) -> Callable[[int], SliceDataset]:
+    """Return augmented random slices of ``volumes`` as a function of the epoch."""
+    augment = run.config.data.augment
+    augmenter = Augmenter(
+        augment.gamma, augment.bias_field, augment.blur, augment.ghosting, run.config.data.voxel_mm
+    )
+
+    def augmented(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return np.clip(augmenter(image, rng), 0, 1)  # the range of every image in this book
+
+    dataset = SliceDataset(
+        volumes, seed=run.seed, slices_per_volume=train.slices_per_volume, augment=augmented
+    )
+
+    def of_epoch(epoch: int) -> SliceDataset:
+        dataset.set_epoch(epoch)
+        return dataset
+
+    return of_epoch
+
+
+def healthy(run: Run, store: Store, part: str) -> Volumes:
+    """Healthy volumes of the run's fold: ``train`` or ``val``; or ``test``, which has no folds."""
+    return store["IXI_test" if part == "test" else f"IXI_{part}_fold{run.config.data.fold}"]
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

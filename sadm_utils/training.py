@@ -1,0 +1,250 @@
+"""Train any of the book's networks: one loop, resumable, with progress and a history.
+
+Nothing here knows what is trained. A chapter gives a Lightning module with a ``training_step``, a
+dataset for each epoch, and a stage to write into. All randomness of a step comes from generators
+that are pure functions of (seed, epoch, step): a killed and resumed training takes the same steps
+as an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_utilities|torch\.utils")
+logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+
+import pytorch_lightning as pl  # noqa: E402  (after the filters: it speaks while importing)
+import torch  # noqa: E402
+from pytorch_lightning.callbacks import EMAWeightAveraging  # noqa: E402
+from pytorch_lightning.loggers import TensorBoardLogger  # noqa: E402
+from torch.utils.data import DataLoader, Dataset  # noqa: E402
+
+from sadm_utils import device  # noqa: E402
+from sadm_utils.config import TrainConfig  # noqa: E402
+from sadm_utils.errors import UserError  # noqa: E402
+from sadm_utils.runs import Stage, write_atomic  # noqa: E402
+
+EpochData = Callable[[int], Dataset]
+SCHEDULE_SALT, SHUFFLE_SALT = 11, 13
+
+
+class TrainedModule(pl.LightningModule):
+    """A network with its optimizer: Adam(W), linear warm-up, then constant or cosine decay."""
+
+    betas = (0.9, 0.999)
+
+    def __init__(self, train: TrainConfig, seed: int) -> None:
+        super().__init__()
+        self.train_config = train
+        self.seed = seed
+        self.total_steps = 1  # set by `fit`
+
+    def step_generator(self) -> torch.Generator:
+        """A generator for the random draws of the present step."""
+        return device.generator(self.seed, SCHEDULE_SALT, self.global_step)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW with decoupled weight decay; with decay 0 it is Adam."""
+        train = self.train_config
+        weights = [p for p in self.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(
+            weights, train.learning_rate, self.betas, weight_decay=train.weight_decay, fused=True
+        )
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.learning_rate_factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def learning_rate_factor(self, step: int) -> float:
+        """Share of the learning rate at a step."""
+        train = self.train_config
+        if step < train.warmup_steps:
+            return (step + 1) / train.warmup_steps
+        done = min(1.0, (step - train.warmup_steps) / max(1, self.total_steps - train.warmup_steps))
+        cosine = 0.5 * (1 + math.cos(math.pi * done))
+        return train.final_lr_fraction + (1 - train.final_lr_fraction) * cosine
+
+
+class EpochLoader(pl.LightningDataModule):
+    """Serve a fresh dataset for each epoch, shuffled as a pure function of (seed, epoch)."""
+
+    def __init__(self, epoch_data: EpochData, train: TrainConfig, seed: int) -> None:
+        super().__init__()
+        self.epoch_data, self.train_config, self.seed = epoch_data, train, seed
+
+    def train_dataloader(self) -> DataLoader:
+        epoch = self.trainer.current_epoch
+        data = self.epoch_data(epoch)
+        size = len(data)  # type: ignore[arg-type]
+        return DataLoader(
+            data,
+            batch_size=min(self.train_config.batch_size, size),
+            shuffle=True,
+            drop_last=True,
+            num_workers=self.train_config.workers,
+            generator=device.generator(self.seed, SHUFFLE_SALT, epoch),
+            pin_memory=device.get_device().type != "cpu",
+        )
+
+
+class Progress(pl.Callback):
+    """Keep the history, show one line of progress, and write what a resumed run needs."""
+
+    def __init__(self, stage: Stage, train: TrainConfig, validate: Callable | None) -> None:
+        self.stage, self.train_config, self.validate = stage, train, validate
+        self.history: list[dict[str, float]] = []
+        self.spent_before = 0.0
+        self.show = _line_printer()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history, "spent": self._spent()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.history = list(state["history"])
+        self.spent_before = float(state["spent"])
+        print(
+            f"Stage {self.stage.name}: resumed after epoch {len(self.history)} "
+            f"of {self.train_config.epochs}.",
+            flush=True,
+        )
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.started = time.time()
+        self.first_epoch = trainer.current_epoch
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        steps = max(1, int(trainer.num_training_batches))
+        done = trainer.current_epoch + (index + 1) / steps
+        if (index + 1) % max(1, steps // 4) == 0:
+            self._report(done, float(outputs["loss"]))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+        row |= {k: float(v) for k, v in trainer.callback_metrics.items()}
+        if not math.isfinite(row.get("loss", 0.0)):
+            raise UserError(
+                f"The loss of stage {self.stage.name!r} is not a number after epoch "
+                f"{row['epoch']}: lower {self.stage.name.split('-')[0]}.train.learning_rate."
+            )
+        if self.validate is not None:
+            row |= self.validate(module)
+        self.history.append(row)
+        pd.DataFrame(self.history).to_csv(self.stage.path / "history.csv", index=False)
+        last = trainer.current_epoch + 1 == self.train_config.epochs
+        if last or (trainer.current_epoch + 1) % self.train_config.checkpoint_every == 0:
+            self._save(trainer)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        """Write ``last.ckpt`` through a temporary file: a kill never leaves half of one."""
+        temporary = self.stage.checkpoint_path.with_suffix(".tmp")
+        try:
+            trainer.save_checkpoint(temporary)
+            os.replace(temporary, self.stage.checkpoint_path)
+        except (OSError, RuntimeError) as error:
+            temporary.unlink(missing_ok=True)
+            raise UserError(
+                f"Cannot write {self.stage.checkpoint_path} ({error}): free some disk space and "
+                "run again; training resumes from the last checkpoint."
+            ) from None
+
+    def _spent(self) -> float:
+        return self.spent_before + time.time() - self.started
+
+    def _report(self, done: float, loss: float) -> None:
+        seconds = time.time() - self.started
+        speed = (done - self.first_epoch) / max(seconds, 1e-6)
+        left = (self.train_config.epochs - done) / speed
+        self.show(
+            f"epoch {done:.1f} of {self.train_config.epochs} · loss {loss:.4f} · "
+            f"{_minutes(self._spent())} spent · {_minutes(left)} left"
+        )
+        state = {
+            "done": done / self.train_config.epochs,
+            "loss": loss,
+            "left_s": round(left, 1),
+            "spent_before_s": self.spent_before,
+        }
+        write_atomic(self.stage.path / "progress.json", json.dumps(state))
+
+
+def fit(
+    module: TrainedModule,
+    epoch_data: EpochData,
+    stage: Stage,
+    validate: Callable[[pl.LightningModule], dict[str, float]] | None = None,
+) -> pd.DataFrame:
+    """Train ``module`` to the last epoch of its configuration, from ``last.ckpt`` if there is one.
+
+    Parameters
+    ----------
+    epoch_data
+        Maps the epoch number to the dataset of that epoch.
+    validate
+        Called after each epoch; its figures join the history.
+
+    Returns
+    -------
+    The history: one row an epoch with ``epoch``, ``step``, ``loss`` and what ``validate`` gave.
+    """
+    train = module.train_config
+    size = len(epoch_data(0))  # type: ignore[arg-type]
+    module.total_steps = train.epochs * max(1, size // min(train.batch_size, size))
+    progress = Progress(stage, train, validate)
+    callbacks: list[pl.Callback] = [progress]
+    if train.ema_decay:
+        callbacks.insert(0, EMAWeightAveraging(decay=train.ema_decay))
+    trainer = pl.Trainer(
+        accelerator="auto",
+        devices=1,
+        max_epochs=train.epochs,
+        precision=device.lightning_precision(train.precision),  # type: ignore[arg-type]
+        gradient_clip_val=train.gradient_clip or None,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(stage.path, name=None, version="logs"),
+        log_every_n_steps=10,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        reload_dataloaders_every_n_epochs=1,
+    )
+    resume = stage.checkpoint_path if stage.checkpoint_path.exists() else None
+    data = EpochLoader(epoch_data, train, module.seed)
+    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return pd.DataFrame(progress.history)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
+
+
+def _line_printer() -> Callable[[str], None]:
+    """A line that replaces itself in a notebook; in a log, a new line at most every 15 s."""
+    try:
+        from IPython import get_ipython
+        from IPython.display import display
+
+        if get_ipython() is not None and hasattr(get_ipython(), "kernel"):
+            handle = display({"text/plain": ""}, raw=True, display_id=True)
+            return lambda line: handle.update({"text/plain": line}, raw=True)
+    except ImportError:
+        pass
+    last = [0.0]
+
+    def show(line: str) -> None:
+        if time.time() - last[0] > 15:
+            last[0] = time.time()
+            print(line, flush=True)
+
+    return show
