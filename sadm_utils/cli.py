@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -208,7 +209,8 @@ def _run_folder(profile: str, run_dir: str) -> Path:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: one sentence and exit code 2 for a user's mistake, 1 for a failure."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to end kernels before we end
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # end the kernel before we end
     words = split_pairs(sys.argv[1:] if arguments is None else arguments)
     try:
         app(words)

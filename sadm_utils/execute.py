@@ -7,7 +7,6 @@ in its metadata: a hash of its source, of the package, of its parameters and of 
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import logging
@@ -23,6 +22,7 @@ from typing import Any, TextIO
 import nbformat
 
 from sadm_utils.errors import UserError
+from sadm_utils.parameters import unknown_parameter
 from sadm_utils.runs import project_root
 
 # A kernel keeps large blocks instead of handing them back to the system after each training step,
@@ -34,6 +34,7 @@ KERNEL_ENVIRONMENT = {
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
 }
+PACKAGE = Path(__file__).parent
 # The rooms of the package in the order of the chapters: room k belongs to notebook k.
 CHAPTERS = ("data", "draem", "spark", "cddpm", "sadm", "evaluation")
 # Modules that steer and render, and change nothing that a notebook computes or shows.
@@ -100,12 +101,7 @@ def check_parameters(path: Path, parameters: Mapping[str, Any]) -> None:
     valid = list(inspect_notebook(str(path)))
     for name in parameters:
         if name not in valid:
-            close = difflib.get_close_matches(str(name).upper(), valid, n=1, cutoff=0.6)
-            hint = f"did you mean {close[0]}? " if close else ""
-            raise UserError(
-                f"Unknown parameter {name!r} of {path.name}: {hint}"
-                f"Valid parameters: {', '.join(valid)}."
-            )
+            raise UserError(unknown_parameter(str(name), valid, path.name))
 
 
 def execution_key(path: Path, run: NotebookRun) -> str:
@@ -125,13 +121,12 @@ def execution_key(path: Path, run: NotebookRun) -> str:
 
 
 @cache
-def package_digest(notebook: str) -> str:
+def package_digest(notebook: str, folder: Path = PACKAGE) -> str:
     """Hash of the sources that a notebook can depend on.
 
     Left out are the modules that only steer and render, and the rooms of later chapters, from
     which an earlier one must not import.
     """
-    folder = Path(__file__).parent
     number = notebook.split("_")[0]
     later = CHAPTERS[int(number) :] if number.isdecimal() else ()
     digest = hashlib.sha256()
