@@ -6,6 +6,7 @@ Arrays keep NIfTI order (X, Y, Z); affines map voxel indices to millimeters (RAS
 from __future__ import annotations
 
 import errno
+import gzip
 import os
 import tempfile
 import zlib
@@ -61,6 +62,8 @@ def load_nifti(path: str | Path, *, canonical: bool = False) -> Scan:
     path = Path(path)
     image = _open(path)
     try:
+        if path.name.endswith(".nii.gz"):  # all of it, so that its checksum is verified
+            image = type(image).from_bytes(gzip.decompress(path.read_bytes()))
         data = np.asanyarray(image.dataobj)
     except _BROKEN_FILE as error:
         raise UserError(
