@@ -29,7 +29,7 @@ class AnatomyRanges:
     translation_mm: float = 1.5  # standard deviation, per axis
     global_bend_mm: tuple[float, float] = (1.5, 3.0)  # rms of the deformation over ~40 mm
     gyral_bend_mm: tuple[float, float] = (0.8, 1.5)  # rms of the deformation over ~10 mm
-    ventricle_mm: tuple[float, float] = (-0.8, 3.2)  # growth of the ventricle wall, age 20 to 85
+    ventricle_mm: tuple[float, float] = (-0.8, 4.0)  # growth of the ventricle wall, age 20 to 85
     sulcus_shift: tuple[float, float] = (-0.03, 0.06)  # on the tissue axis, age 20 to 85
     sulcus_spread: float = 0.030  # rms of its regional variation
     csf: tuple[float, float] = (0.24, 0.36)  # contrast relative to white matter

@@ -22,8 +22,8 @@ Range = tuple[float, float]
 class TumorRanges:
     """Tumor with core, rim and edema (stands for BraTS21). Pairs are (low, high), uniform."""
 
-    radius_mm: Range = (8.0, 20.0)  # core and rim
-    edema_mm: Range = (4.0, 16.0)  # reach of the edema in white matter
+    radius_mm: Range = (8.0, 24.0)  # core and rim
+    edema_mm: Range = (5.0, 20.0)  # reach of the edema in white matter
     core_share: Range = (0.45, 0.85)  # radius of the necrotic core relative to the radius
     push: Range = (0.25, 0.5)  # mass effect: shift at the border relative to the radius
     reach_mm: Range = (18.0, 28.0)  # how far the mass effect fades
@@ -40,10 +40,10 @@ class StrokeRanges:
 
     volume_ml: tuple[float, float, float, float] = (18.0, 0.9, 3.0, 120.0)  # median, σ(log), clip
     pull_mm: Range = (0.5, 2.5)
-    cavity_level: Range = (0.05, 0.35)  # 0 fluid, 1 gray matter
-    rim_level: Range = (0.55, 0.90)
+    cavity_level: Range = (0.0, 0.25)  # 0 fluid, 1 gray matter
+    rim_level: Range = (0.45, 0.85)  # gliotic tissue
     rim_width: Range = (0.05, 0.15)  # on the level function, about 20 mm per unit
-    strands: Range = (-1.2, 0.2)  # surviving tissue inside the cavity, larger is more
+    strands: Range = (-1.8, -0.3)  # surviving tissue inside the cavity, larger is more
     mottling: float = 0.05
 
 
@@ -51,8 +51,8 @@ class StrokeRanges:
 class SclerosisRanges:
     """Multiple sclerosis (stands for MSLUB)."""
 
-    count: tuple[int, int] = (6, 30)
-    radius_mm: tuple[float, float, float, float] = (3.2, 0.35, 1.8, 6.5)  # median, σ(log), clip
+    count: tuple[int, int] = (8, 30)
+    radius_mm: tuple[float, float, float, float] = (3.5, 0.35, 1.8, 6.5)  # median, σ(log), clip
     level: Range = (0.6, 1.0)  # 0 white matter, 1 gray matter
     mottling: float = 0.03
 
@@ -157,7 +157,7 @@ class Tumor(Healthy):
         distance = np.linalg.norm((tissue.points - self.center) @ self.axes, axis=1)
         radius = info["radius_mm"]
         distance = distance - radius * (0.16 * lumps + 0.05 * fine)
-        spread = info["edema_mm"] * np.clip(0.05 + 1.0 * tissue.white + 0.35 * fingers, 0, 1.6)
+        spread = info["edema_mm"] * np.clip(0.2 + 0.8 * tissue.white + 0.35 * fingers, 0, 1.6)
         edema = sigmoid((radius + spread - distance) / 1.0) * (1 - tissue.fluid)
         whole = sigmoid((radius - distance) / 0.8)
         core = sigmoid((radius * info["core_share"] * (1 + 0.12 * fine) - distance) / 1.0)

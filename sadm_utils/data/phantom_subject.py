@@ -125,7 +125,8 @@ def _scan(
     )
     image = np.zeros(grid.shape, dtype=np.float32)
     image[inside] = value * (1 + ranges.texture * random_field(rng, grid, 3)[inside])
-    image = ndimage.gaussian_filter(image, blur / grid.voxel_mm, truncate=3)
+    spread = np.hypot(blur, 0.35 * grid.voxel_mm)  # point spread, and averaging over the voxel
+    image = ndimage.gaussian_filter(image, spread / grid.voxel_mm, truncate=3)
     image *= np.exp(bias * random_field(rng, grid, 70))
     sigma = np.float32(noise / grid.voxel_mm)  # larger voxels average more noise
     real, imaginary = (rng.standard_normal(grid.shape, dtype=np.float32) for _ in range(2))
