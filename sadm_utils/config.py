@@ -234,7 +234,8 @@ def _plain(value: Any) -> Any:
 def _replace(node: Any, path: list[str], value: Any, key: str) -> Any:
     name, rest = path[0], path[1:]
     hints = typing.get_type_hints(type(node))
-    if name not in hints or (not rest and dataclasses.is_dataclass(hints[name])) or name == "profile":
+    is_section = dataclasses.is_dataclass(hints.get(name))
+    if name not in hints or name == "profile" or (is_section and not rest):
         raise UserError(_unknown_key(key))
     if rest:
         child = getattr(node, name)

@@ -20,7 +20,6 @@ from typing import Any
 import pandas as pd
 
 warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_utilities|torch\.utils")
-logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 
 import pytorch_lightning as pl  # noqa: E402  (after the filters: it speaks while importing)
 import torch  # noqa: E402
@@ -32,6 +31,8 @@ from sadm_utils import device  # noqa: E402
 from sadm_utils.config import TrainConfig  # noqa: E402
 from sadm_utils.errors import UserError  # noqa: E402
 from sadm_utils.runs import Stage, write_atomic  # noqa: E402
+
+logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 
 EpochData = Callable[[int], Dataset]
 SCHEDULE_SALT, SHUFFLE_SALT = 11, 13
@@ -57,10 +58,15 @@ class TrainedModule(pl.LightningModule):
         train = self.train_config
         weights = [p for p in self.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
-            weights, train.learning_rate, self.betas, weight_decay=train.weight_decay, fused=True
+            weights,
+            train.learning_rate,
+            self.betas,
+            weight_decay=train.weight_decay,
+            fused=not train.gradient_clip,  # Lightning cannot clip for a fused optimizer
         )
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.learning_rate_factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        each_step = {"scheduler": scheduler, "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": each_step}
 
     def learning_rate_factor(self, step: int) -> float:
         """Share of the learning rate at a step."""

@@ -34,8 +34,9 @@ class _ChannelsLastGroupNorm(torch.autograd.Function):
         gain = weight.float().view(shape[1:])
         size = x[0].numel() // shape[1]
 
-        sum_grad = grad.sum((2, 3), dtype=torch.float32).view(shape)
-        sum_grad_x = (grad * x).sum((2, 3), dtype=torch.float32).view(shape)
+        # PyTorch sums in float32 whatever the type; only the result is rounded to it.
+        sum_grad = grad.sum((2, 3)).float().view(shape)
+        sum_grad_x = (grad * x).sum((2, 3)).float().view(shape)
         sum_grad_normed = (sum_grad_x - mean * sum_grad) * inverse_std
         s0 = (gain * sum_grad).sum(2, keepdim=True) / size
         s1 = (gain * sum_grad_normed).sum(2, keepdim=True) / size

@@ -69,7 +69,7 @@ def train_cddpm(run: Run) -> dict[str, Any]:
 
 
 def load_cddpm(run: Run) -> ConditionedDiffusion:
-    """Load the finished stage ``cddpm`` on the device: strictly, in eval mode, without gradients."""
+    """Load the finished stage ``cddpm`` on the device: strict, in eval mode, no gradients."""
     model = build_cddpm(run.config)
     model.load_state_dict(run.finished("cddpm").load_weights())
     return model.eval().requires_grad_(False).to(device.get_device())

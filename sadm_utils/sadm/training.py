@@ -13,8 +13,8 @@ from sadm_utils import device
 from sadm_utils.cddpm.model import ConditionedDiffusion
 from sadm_utils.cddpm.training import load_cddpm
 from sadm_utils.config import Config, TrainConfig, to_dict
-from sadm_utils.data.stage import healthy, open_data, training_slices
 from sadm_utils.data.slices import SliceDataset
+from sadm_utils.data.stage import healthy, open_data, training_slices
 from sadm_utils.data.store import Store, Volumes
 from sadm_utils.draem.synthesis import DraemSynthesizer
 from sadm_utils.errors import UserError

@@ -59,7 +59,8 @@ def train_spark(run: Run) -> dict[str, Any]:
         return stage.record()
     data = open_data(run)
     module = SparkTraining(build_spark(run.config), run.config.spark.train, run.seed)
-    history = fit(module, training_slices(run, healthy(run, data, "train"), run.config.spark.train), stage)
+    slices = training_slices(run, healthy(run, data, "train"), run.config.spark.train)
+    history = fit(module, slices, stage)
     metrics = {"masked_mse": float(history["loss"].iloc[-1]), "epochs": len(history)}
     return stage.finish(metrics, module.model.state_dict())
 

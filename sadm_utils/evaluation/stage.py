@@ -1,0 +1,202 @@
+"""The stage ``evaluation``: every method on every test set, with thresholds from validation."""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from sadm_utils import device
+from sadm_utils.cddpm.training import load_cddpm
+from sadm_utils.config import to_dict
+from sadm_utils.data.stage import healthy, open_data
+from sadm_utils.data.store import Store, Volumes
+from sadm_utils.evaluation.findings import check_findings
+from sadm_utils.evaluation.metrics import best_dice, l1_error, volume_metrics
+from sadm_utils.evaluation.scoring import VolumeMaps, maps_of_split, scores
+from sadm_utils.evaluation.statistics import bootstrap_interval, summarize
+from sadm_utils.evaluation.tables import write_results
+from sadm_utils.evaluation.thresholds import pooled_threshold
+from sadm_utils.runs import Run, Stage
+from sadm_utils.sadm.fusion import fuse
+from sadm_utils.sadm.training import (
+    INPUTS,
+    SET_OF_ANNOTATIONS,
+    build_synthesizer,
+    load_network,
+    stage_name,
+)
+
+METRICS = ("best_dice", "dice", "auprc", "auroc", "precision", "recall", "specificity")
+SYNTHETIC, SYNTHETIC_SALT, KEPT_MAPS = "DRAEM", 29, 4
+
+
+def finished_networks(run: Run) -> list[tuple[str, str]]:
+    """(annotations, inputs) of every network that is finished in the run."""
+    names = [(source, inputs) for source in SET_OF_ANNOTATIONS for inputs in INPUTS]
+    return [n for n in names if (run.path / stage_name(*n) / "record.json").exists()]
+
+
+def evaluation_stage(run: Run) -> Stage:
+    """Describe the stage ``evaluation``; its parents are the data and all finished networks."""
+    config = run.config
+    settings = {
+        "evaluation": to_dict(config.evaluation),
+        "draem": to_dict(config.draem),
+        "data": {"holdout": config.data.holdout},
+    }
+    networks = [stage_name(*name) for name in finished_networks(run)]
+    return run.stage("evaluation", settings, ["data", "cddpm", *networks])
+
+
+def evaluate(run: Run, show: Callable[[str], None] = print) -> dict[str, Any]:
+    """Score every test set with every finished model, or reuse the finished stage.
+
+    Writes ``results.json`` and ``results.csv`` (a row a method, test set and metric),
+    ``subjects.csv`` (a value a subject), and the maps of the first subjects of each set.
+    """
+    stage = evaluation_stage(run)
+    if not stage.begin():
+        return stage.record()
+    store, model = open_data(run), load_cddpm(run)
+    networks = {name: load_network(run, *name) for name in finished_networks(run)}
+    settings = run.config.evaluation
+    rows: list[dict[str, Any]] = []
+    beta_rows: list[dict[str, Any]] = []
+    errors: list[float] = []
+
+    def maps(volumes: Volumes) -> Any:
+        return maps_of_split(volumes, model, networks, settings, run.seed)
+
+    for name, (validation, test) in test_sets(run, store).items():
+        show(f"{name}: {len(validation)} validation and {len(test)} test subjects")
+        thresholds = _validation_thresholds(maps(validation), settings.median)
+        for number, result in enumerate(maps(test)):
+            rows += _subject_rows(name, result, thresholds, settings.median)
+            beta_rows += _beta_rows(name, result, settings.betas)
+            if number < KEPT_MAPS:
+                save_maps(stage.path / "maps" / name, result)
+    for result in maps_of_split(healthy(run, store, "test"), model, {}, settings, run.seed):
+        errors.append(l1_error(result.image, result.reconstruction, result.mask))
+    subjects = pd.DataFrame(rows)
+    summary = summarize(subjects, run.seed, settings.bootstrap)
+    error = bootstrap_interval(errors, np.random.default_rng(run.seed), settings.bootstrap)
+    findings = check_findings(subjects, error.mean, run.seed, settings.bootstrap)
+    curve = pd.DataFrame(beta_rows)
+    extra = {
+        "profile": run.config.profile,
+        "seed": run.seed,
+        "healthy_l1": dataclasses.asdict(error),
+        "findings": findings,
+        "beta_curve": _mean_curve(curve) if len(curve) else [],
+    }
+    write_results(stage.path, summary, extra, subjects)
+    return stage.finish({"healthy_l1": error.mean, "rows": len(summary)})
+
+
+def test_sets(run: Run, store: Store) -> dict[str, tuple[Volumes, Volumes]]:
+    """(validation, test) volumes of each test set; no validation subject was trained on.
+
+    The annotated sets hold their first ``data.holdout`` validation subjects back from training.
+    The synthetic set is made of the healthy validation and test subjects.
+    """
+    sets = {}
+    for name in ("Brats21", "ATLAS", "MSLUB", "WMH"):
+        if f"{name}_test" in store and len(store[f"{name}_test"]):
+            validation = store[f"{name}_val"].subset(slice(0, run.config.data.holdout))
+            sets[name] = (validation, store[f"{name}_test"])
+    parts = [synthetic_set(run, healthy(run, store, part)) for part in ("val", "test")]
+    sets[SYNTHETIC] = (parts[0], parts[1])
+    return sets
+
+
+def synthetic_set(run: Run, volumes: Volumes) -> Volumes:
+    """Put a DRAEM anomaly into each slice of healthy volumes, always the same ones."""
+    synthesizer = build_synthesizer(run.config)
+    image, seg = np.array(volumes.image, np.float32), np.array(volumes.seg)
+    for row in range(len(volumes)):
+        draw = device.generator(run.seed, SYNTHETIC_SALT, row)
+        slices, mask = (torch.from_numpy(np.array(v[row])).float()[:, None]
+                        for v in (image, volumes.mask))
+        anomalous, anomaly, _ = synthesizer(slices, mask, draw)
+        image[row], seg[row] = anomalous[:, 0].clamp(0, 1).numpy(), anomaly[:, 0].numpy() > 0
+    return dataclasses.replace(volumes, image=image, seg=seg)
+
+
+def save_maps(folder: Path, maps: VolumeMaps) -> None:
+    """Keep a subject's maps for the figures, as float16 arrays in one ``.npz``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {n: getattr(maps, n) for n in ("image", "reconstruction", "residual")}
+    arrays |= {stage_name(*key): value for key, value in maps.supervised.items()}
+    halves = {name: array.astype(np.float16) for name, array in arrays.items()}
+    np.savez_compressed(folder / f"{maps.subject}.npz", mask=maps.mask, seg=maps.seg, **halves)
+
+
+def load_maps(run: Run, test_set: str, number: int = 0) -> VolumeMaps:
+    """Load the kept maps of one test subject from the finished stage."""
+    run.require("evaluation")
+    file = sorted((run.path / "evaluation" / "maps" / test_set).glob("*.npz"))[number]
+    with np.load(file, allow_pickle=False) as arrays:
+        supervised = {
+            (name.split("-")[1], name.split("-")[2]): arrays[name].astype(np.float32)
+            for name in arrays.files
+            if name.startswith("sadm-")
+        }
+        parts = [arrays[n].astype(np.float32) for n in ("image", "reconstruction", "residual")]
+        return VolumeMaps(
+            file.stem, parts[0], arrays["mask"], arrays["seg"], parts[1], parts[2], supervised
+        )
+
+
+def _validation_thresholds(maps: Any, median: int) -> dict[tuple[str, str], float]:
+    """The threshold with the best pooled Dice on the validation subjects, for each row."""
+    collected: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
+    for result in maps:
+        inside = (result.mask > 0) | (result.seg > 0)  # scores are 0 elsewhere
+        for method, annotations, score in scores(result, median):
+            collected[method, annotations].append((score[inside], result.seg[inside]))
+    thresholds = {}
+    for row, pairs in collected.items():
+        if any(truth.any() for _, truth in pairs):
+            thresholds[row] = pooled_threshold(*zip(*pairs, strict=True))[1]
+    return thresholds
+
+
+def _subject_rows(
+    test_set: str, maps: VolumeMaps, thresholds: dict[tuple[str, str], float], median: int
+) -> list[dict[str, Any]]:
+    """One row a method and metric for one subject."""
+    rows = []
+    for method, annotations, score in scores(maps, median):
+        metrics = volume_metrics(score, maps.seg, threshold=thresholds.get((method, annotations)))
+        key = {"method": method, "annotations": annotations, "test_set": test_set}
+        rows += [
+            {**key, "subject": maps.subject, "metric": metric, "value": metrics[metric]}
+            for metric in METRICS
+            if metric in metrics
+        ]
+    return rows
+
+
+def _beta_rows(test_set: str, maps: VolumeMaps, count: int) -> list[dict[str, Any]]:
+    """⌈Dice⌉ of SADM_res for each weight β of the residual map (paper, appendix D)."""
+    inside = (maps.mask > 0) | (maps.seg > 0)
+    rows = []
+    for (annotations, inputs), supervised in maps.supervised.items():
+        if inputs != "residual":
+            continue
+        for beta in np.linspace(0, 1, count):
+            score = fuse(maps.residual[inside], supervised[inside], float(beta))
+            dice = best_dice(score, maps.seg[inside])[0]
+            rows.append({"annotations": annotations, "test_set": test_set,
+                         "beta": round(float(beta), 4), "best_dice": dice})
+    return rows
+
+
+def _mean_curve(curve: pd.DataFrame) -> list[dict[str, Any]]:
+    keys = ["annotations", "test_set", "beta"]
+    return curve.groupby(keys, sort=False)["best_dice"].mean().reset_index().to_dict("records")
