@@ -1,0 +1,294 @@
+"""Running, reusing, locking and staging, on notebooks small enough to run in a second."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import psutil
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from sadm_utils import book, execute, website
+from sadm_utils.book import (
+    ANNOTATIONS,
+    check_disk,
+    common_parameters,
+    locked,
+    pages_of,
+    plan_book,
+    run_notebook,
+    run_plan,
+)
+from sadm_utils.errors import UserError
+from sadm_utils.execute import NotebookFailed, NotebookRun, execution_key, package_digest
+from sadm_utils.website import SiteFailed, prepare_page, stage_sources
+
+PARAMETERS = 'PROFILE = "demo"\nDATA_DIR = ""\nRUN_DIR = ""\nSEED = 0\nOVERRIDES = {}\nLEVEL = 1'
+STAGE = """
+import json, os
+from pathlib import Path
+assert os.environ["MALLOC_MMAP_MAX_"] == "0", "the allocator setting does not reach the kernel"
+folder = Path(RUN_DIR) / "STAGE"
+folder.mkdir(parents=True, exist_ok=True)
+(folder / "record.json").write_text(json.dumps({"identity": f"STAGE{LEVEL}"}))
+print("Stage STAGE: written in", folder)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with two small notebooks, in place of the real one."""
+    root = tmp_path / "project"
+    (root / "notebooks").mkdir(parents=True)
+    for name, stage in (("01_first", "one"), ("02_second", "two")):
+        write_notebook(root / "notebooks" / f"{name}.ipynb", STAGE.replace("STAGE", stage))
+    for module in (book, execute, website):
+        monkeypatch.setattr(module, "project_root", lambda: root)
+    monkeypatch.setattr(book, "LOCK_PATIENCE", 0)
+    return root
+
+
+def write_notebook(path: Path, *cells: str) -> Path:
+    parameters = new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = new_notebook(
+        cells=[new_markdown_cell("# Title"), parameters, *map(new_code_cell, cells)],
+        metadata={"kernelspec": kernel, "language_info": {"name": "python"}},
+    )
+    nbformat.write(notebook, path)
+    return path
+
+
+def small_plan(run_dir: Path) -> list[NotebookRun]:
+    parameters = {"PROFILE": "smoke", "RUN_DIR": str(run_dir)}
+    return [
+        NotebookRun("01_first", parameters, stages=("one",)),
+        NotebookRun("02_second", {**parameters, "LEVEL": 5}, "five", stages=("two",)),
+    ]
+
+
+def test_plan_runs_chapter_5_for_each_source_and_shows_the_first(tmp_path: Path) -> None:
+    plan = plan_book({"PROFILE": "smoke"})
+    assert [r.variant for r in plan if r.notebook.startswith("05")] == list(ANNOTATIONS)
+    assert [r.parameters.get("ANNOTATIONS") for r in plan[4:7]] == list(ANNOTATIONS)
+    assert [r.notebook[:2] for r in plan] == ["01", "02", "03", "04", "05", "05", "05", "06"]
+    assert all(r.stages and r.parameters["PROFILE"] == "smoke" for r in plan)
+    pages = pages_of(plan, tmp_path)
+    assert pages["05_sadm_training"].name == "05_sadm_training-draem.ipynb"
+    assert len(pages) == 6
+
+
+def test_estimates_name_every_step_of_the_plan() -> None:
+    steps = {run.name for run in plan_book({})} | {book.SITE}
+    assert all(set(estimates) == steps for estimates in book.ESTIMATES.values())
+
+
+def test_run_folder_is_named_after_profile_and_data(tmp_path: Path, project: Path) -> None:
+    parameters, folder = common_parameters("smoke")
+    assert folder == project / "runs" / "smoke"
+    assert parameters == {"PROFILE": "smoke", "RUN_DIR": str(folder)}
+    (tmp_path / "mine").mkdir()
+    parameters, folder = common_parameters(
+        "smoke", data_dir=tmp_path / "mine", seed=0, overrides={"cddpm.train.epochs": 3}
+    )
+    assert folder.name == "smoke-mine" and parameters["SEED"] == 0
+    assert parameters["OVERRIDES"] == {"cddpm.train.epochs": 3}
+    with pytest.raises(UserError, match="does not exist"):
+        common_parameters("smoke", data_dir=tmp_path / "nowhere")
+
+
+def test_runs_then_reuses_then_runs_what_is_missing(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run_dir = tmp_path / "run"
+    plan = small_plan(run_dir)
+    run_dir.mkdir()
+    assert run_plan(plan, run_dir, "smoke") == []
+    shown = capsys.readouterr().out
+    assert "[1/2] 01_first: running" in shown and "Stage one: written" in shown
+    assert json.loads((run_dir / "two" / "record.json").read_text())["identity"] == "two5"
+    timings = json.loads((run_dir / "timings.json").read_text())
+    assert set(timings) == {"01_first", "02_second-five"}
+    assert all(t["seconds"] > 0 and t["peak_bytes"] > 2**20 for t in timings.values())
+
+    assert run_plan(plan, run_dir, "smoke") == ["01_first", "02_second-five"]
+    assert "reused" in capsys.readouterr().out
+    (run_dir / "two" / "record.json").unlink()
+    assert run_plan(plan, run_dir, "smoke") == ["01_first"]
+    # A stage made anew by another hand reaches the notebooks after it, not those before.
+    (run_dir / "two" / "record.json").write_text('{"identity": "other"}')
+    assert run_plan(plan, run_dir, "smoke") == ["01_first"]
+
+
+def test_failure_keeps_the_notebook_aside_and_says_where(project: Path, tmp_path: Path) -> None:
+    source = write_notebook(project / "notebooks" / "03_bad.ipynb", "x = 1", "x / 0")
+    output = tmp_path / "executed" / "03_bad.ipynb"
+    with pytest.raises(NotebookFailed, match=r"03_bad failed in cell 3 with ZeroDivisionError"):
+        execute.execute(NotebookRun("03_bad"), source, output)
+    assert not output.exists() and output.with_suffix(".failed.ipynb").exists()
+    assert not output.with_suffix(".running.ipynb").exists()
+
+
+def test_user_error_in_a_cell_is_passed_on_as_its_sentence(project: Path, tmp_path: Path) -> None:
+    code = "from sadm_utils.errors import UserError\nraise UserError('Give it a name.')"
+    source = write_notebook(project / "notebooks" / "03_bad.ipynb", code)
+    with pytest.raises(UserError) as error:
+        execute.execute(NotebookRun("03_bad"), source, tmp_path / "03_bad.ipynb")
+    assert str(error.value) == "Give it a name."
+
+
+def test_full_disk_is_one_sentence(project: Path, tmp_path: Path) -> None:
+    code = "import errno\nraise OSError(errno.ENOSPC, 'No space left on device')"
+    source = write_notebook(project / "notebooks" / "03_bad.ipynb", code)
+    with pytest.raises(UserError, match="disk is full.*free some space"):
+        execute.execute(NotebookRun("03_bad"), source, tmp_path / "03_bad.ipynb")
+
+
+def test_unknown_parameter_is_refused_before_anything_runs(project: Path, tmp_path: Path) -> None:
+    parameters = {"PROFILE": "smoke", "RUN_DIR": str(tmp_path / "run")}
+    with pytest.raises(UserError, match="'LEVLE' of 01_first.ipynb: did you mean LEVEL?"):
+        run_notebook("01", parameters, {"LEVLE": 2}, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_notebooks_are_found_by_number_and_name(project: Path) -> None:
+    path = project / "notebooks" / "02_second.ipynb"
+    for name in ("2", "02", "02_second", "notebooks/02_second.ipynb"):
+        assert execute.find_notebook(name) == path
+    with pytest.raises(UserError, match="choose one of 01_first, 02_second"):
+        execute.find_notebook("07")
+
+
+def test_key_follows_content_not_place(project: Path, tmp_path: Path) -> None:
+    path = project / "notebooks" / "01_first.ipynb"
+    data = tmp_path / "data"
+    data.mkdir()
+
+    def key(**parameters: Any) -> str:
+        return execution_key(path, NotebookRun("01_first", parameters))
+
+    base = key(RUN_DIR="a", DATA_DIR=str(data))
+    assert key(RUN_DIR="b", DATA_DIR=str(data)) == base
+    assert key(RUN_DIR="a", DATA_DIR=str(data), SEED=1) != base
+    (data / "scan.nii").write_bytes(b"1")
+    assert key(RUN_DIR="a", DATA_DIR=str(data)) != base
+    before = key()
+    write_notebook(path, "changed = True")
+    assert key() != before
+
+
+def test_code_of_a_later_chapter_does_not_touch_an_earlier_one(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        for file in ("data/io.py", "sadm/network.py", "config.py", "cli.py"):
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).write_text("")
+    (second / "sadm" / "network.py").write_text("new")
+    (second / "cli.py").write_text("new")
+    assert package_digest("01_data", first) == package_digest("01_data", second)
+    assert package_digest("05_sadm", first) != package_digest("05_sadm", second)
+    (second / "config.py").write_text("new")
+    package_digest.cache_clear()
+    assert package_digest("01_data", first) != package_digest("01_data", second)
+
+
+def test_two_builds_in_one_folder_are_refused(project: Path, tmp_path: Path) -> None:
+    with locked(tmp_path):
+        with pytest.raises(UserError, match="Another build is running"):
+            with locked(tmp_path):
+                pass
+    with locked(tmp_path):
+        pass
+
+
+def test_processes_of_a_killed_build_are_ended(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    orphan, other = subprocess.Popen(command), subprocess.Popen(command)
+    noted = [[orphan.pid, psutil.Process(orphan.pid).create_time()], [other.pid, 1.0]]
+    (tmp_path / ".book.processes").write_text(json.dumps(noted))
+    try:
+        with locked(tmp_path):
+            assert not psutil.pid_exists(orphan.pid)
+            assert other.poll() is None, "a process that only shares the number was ended"
+    finally:
+        for process in (orphan, other):
+            process.kill()
+            process.wait()
+    assert "Ended 1 process" in capsys.readouterr().out
+
+
+def test_small_disk_is_refused_up_front(tmp_path: Path) -> None:
+    check_disk(tmp_path, 0.0)
+    with pytest.raises(UserError, match="needs about 1e\\+09 GiB.*--run-dir"):
+        check_disk(tmp_path, 1e9)
+
+
+def test_page_shows_no_machine_and_says_how_it_was_made(tmp_path: Path) -> None:
+    run_dir = tmp_path / "runs" / "demo"
+    shown = new_code_cell(f"# Parameters\nRUN_DIR = '{run_dir}'")
+    shown.metadata["tags"] = ["injected-parameters"]
+    printed = new_code_cell("print(path)")
+    printed.outputs = [
+        nbformat.v4.new_output("stream", text=f"{run_dir}/data and {tmp_path}/book, {tmp_path}\n"),
+        nbformat.v4.new_output("display_data", {"text/html": f"<b>{tmp_path}/x</b>"}),
+    ]
+    record = {
+        "parameters": {"PROFILE": "demo", "RUN_DIR": str(run_dir), "SEED": 3},
+        "finished": "2026-01-02T03:04:05",
+        "seconds": 187.0,
+        "peak_bytes": 3 * 2**30,
+        "device": "CPU, 2 threads",
+        "python": "3.11.7",
+        "torch": "2.13.0",
+        "commit": "abc1234",
+    }
+    notebook = new_notebook(cells=[shown, printed], metadata={"sadm": record, "papermill": {}})
+    prepare_page(notebook, {run_dir: "runs/demo", tmp_path: ""})
+    assert str(tmp_path) not in json.dumps(notebook)
+    assert printed.outputs[0].text == "runs/demo/data and book, .\n"
+    assert "remove-cell" in shown.metadata["tags"]
+    assert not {"sadm", "papermill"} & set(notebook.metadata)
+    for part in ("`demo`", "SEED = 3", "2026-01-02", "3:07 min", "3.0 GiB", "abc1234"):
+        assert part in notebook.cells[-1].source
+
+
+def test_staging_puts_executed_notebooks_in_the_place_of_the_sources(
+    project: Path, tmp_path: Path
+) -> None:
+    for name in ("_config.yml", "_toc.yml"):
+        (project / name).write_text("")
+    (project / "book").mkdir()
+    (project / "book" / "index.md").write_text("# Hello")
+    executed = write_notebook(tmp_path / "01_first-variant.ipynb", "1")
+    staging = tmp_path / "run" / "site"
+    stage_sources({"01_first": executed}, staging, tmp_path / "run")
+    assert {p.relative_to(staging).as_posix() for p in staging.rglob("*.*")} == {
+        "_config.yml",
+        "_toc.yml",
+        "book/index.md",
+        "notebooks/01_first.ipynb",
+    }
+    with pytest.raises(UserError, match="is missing"):
+        stage_sources({"02_second": tmp_path / "no.ipynb"}, staging, tmp_path / "run")
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_site_without_index_or_with_warnings_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    program = tmp_path / "jupyter-book"
+    program.write_text(f"#!/bin/sh\necho 'a.md:3: WARNING: dead link'\nexit {status}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    (tmp_path / "site").mkdir()
+    with pytest.raises(SiteFailed, match="WARNING: dead link"):
+        website._render(tmp_path / "site")
+    assert os.path.exists(tmp_path / "site" / "build.log")
