@@ -91,11 +91,11 @@ def isotropic(
     around: np.ndarray | None = None,
     smooth: bool = True,
 ) -> Resampled:
-    """Resample to an axis-aligned grid of ``voxel_mm``, two voxels larger than the box of nonzero
-    voxels of ``around`` (or of the array)."""
+    """Resample to an axis-aligned grid of ``voxel_mm`` that holds the box of nonzero voxels of
+    ``around`` (or of the array) and a rim of zeros."""
     box = ndimage.find_objects(((array if around is None else around) != 0).astype(np.uint8))[0]
-    part = array[box].astype(np.float32)
-    start = affine @ np.append([s.start for s in box], 1.0)
+    part = np.pad(array[box].astype(np.float32), 2)  # room for the edges to fall off
+    start = affine @ np.append([s.start - 2 for s in box], 1.0)
     place = affine.copy()
     place[:, 3] = start
     zooms = np.linalg.norm(affine[:3, :3], axis=0)

@@ -207,12 +207,12 @@ def _write_split(
             source = frame.iloc[index]
             rows.append({
                 "split": name, "row": index, "subject": source["subject"],
-                "label": int(source["label"]), "age": source["age"],
+                "label": int(source["label"]), "age": float(source["age"]),
                 "file": str(Path(source["image_file"]).relative_to(data_dir)), **facts,
             })
     table = pd.DataFrame(rows)
     with write_atomic(record) as temporary:
-        facts = {**_fingerprint(frame, settings), "rows": table.to_json(orient="records")}
+        facts = {**_fingerprint(frame, settings), "rows": rows}
         Path(temporary).write_text(json.dumps(facts))
     return table
 
@@ -225,7 +225,7 @@ def _finished_split(
         known = json.loads((out / f"{name}_record.json").read_text())
     except (OSError, json.JSONDecodeError):
         return None
-    rows = json.loads(known.pop("rows", "[]"))
+    rows = known.pop("rows", [])
     arrays = [out / f"{name}_{part}.npy" for part in PARTS]
     if known != _fingerprint(frame, settings) or not all(file.is_file() for file in arrays):
         return None
