@@ -1,0 +1,52 @@
+"""Tables and cost cards as readers see them."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from sadm_utils.report import cost_card, disk_mib, duration, table
+from sadm_utils.runs import open_run
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (9.97, "10 s"), (59.4, "59 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_table_formats_numbers_and_escapes_text():
+    frame = pd.DataFrame({"name": ["a<b", "c"], "value": [0.123456, float("nan")], "n": [1, 20000]})
+    shown = table(frame, digits=2)
+    html = shown._repr_html_()
+    assert "a&lt;b" in html and "<td>0.12</td>" in html and "<td>—</td>" in html
+    assert "20000" in html and "0.12" in repr(shown)
+    assert not shown.index and table(frame.set_index("name")).index
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "0.00"), (1234.5, "1,234"), (9.999, "10.00"), (3e-7, "3.00e-07")]
+)
+def test_table_keeps_significant_digits(value, text):
+    assert table(pd.DataFrame({"v": [value]})).frame["v"].tolist() == [text]
+
+
+def test_cost_card_reads_records(tmp_path):
+    run = open_run("smoke", tmp_path)
+    folder = tmp_path / "spark"
+    folder.mkdir()
+    record = {"duration_s": 75.2, "device": "CPU", "profile": "smoke", "seed": 3, "commit": ""}
+    (folder / "record.json").write_text(json.dumps(record))
+    weights = {"conv.weight": torch.zeros(2, 3), "bn.running_mean": torch.zeros(7)}
+    weights["bn.num_batches_tracked"] = torch.tensor(1)
+    save_file(weights, folder / "weights.safetensors")
+    shown = cost_card(run, "spark")
+    row = shown.frame.iloc[0].to_dict()
+    assert (row["time"], row["parameters"]) == ("1 min 15 s", "6")
+    assert (row["seed"], row["code"]) == ("3", "—")
+    assert 0 < disk_mib(folder) < 1 and disk_mib(tmp_path / "nothing") == 0
+    assert "GiB" in shown.caption
