@@ -10,8 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from .schedule import cosine_betas, signal_and_noise_rates
-from .simplex import simplex_noise
+from sadm_utils.cddpm.schedule import cosine_betas, signal_and_noise_rates
+from sadm_utils.cddpm.simplex import simplex_noise
 
 TOLERANCE = 1e-3
 """How far an image may leave [0, 1] before it is refused."""

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .normalization import GroupNorm
+from sadm_utils.cddpm.normalization import GroupNorm
 
 Resample = Literal["down", "up"]
 

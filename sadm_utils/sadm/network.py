@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sadm_utils.cddpm.normalization import GroupNorm
+
 
 def middle_divisor(channels: int) -> int:
     """Choose the number of norm groups: the middle one of the sorted divisors of `channels`.
@@ -33,7 +35,9 @@ class StandardizedConv2d(nn.Conv2d):
         """Map (B, in, H, W) to (B, out, H, W); H and W at least 2."""
         std, mean = torch.std_mean(self.weight, dim=(1, 2, 3), keepdim=True)
         weight = (self.weight - mean) / (std + 1e-5)
-        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), weight, self.bias)
+        with torch.autocast(x.device.type, enabled=False):  # a CPU would pad in float32
+            padded = F.pad(x, (1, 1, 1, 1), mode="reflect")
+        return F.conv2d(padded, weight, self.bias)
 
 
 class ConvBlock(nn.Module):
@@ -43,9 +47,9 @@ class ConvBlock(nn.Module):
         super().__init__()
         groups = middle_divisor(out_channels)
         self.conv1 = StandardizedConv2d(in_channels, out_channels)
-        self.norm1 = nn.GroupNorm(groups, out_channels)
+        self.norm1 = GroupNorm(groups, out_channels)
         self.conv2 = StandardizedConv2d(out_channels, out_channels)
-        self.norm2 = nn.GroupNorm(groups, out_channels)
+        self.norm2 = GroupNorm(groups, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in, H, W) to (B, out, H, W)."""

@@ -1,6 +1,7 @@
 """Names that the released code gives to the parameters of the U-Net (for the golden vectors)."""
 
 from sadm_utils.cddpm.unet import UNet
+from tests.golden.fill_rule import fill
 
 PARTS = {
     "norm1": "in_layers.0",
@@ -38,3 +39,10 @@ def reference_names(net: UNet) -> dict[str, str]:
         part = "proj_out" if (prefix, part) == ("attention", "out") else PARTS.get(part, part)
         names[ours] = ".".join(p for p in (prefixes[prefix], part, leaf) if p)
     return names
+
+
+def filled_unet(width: int = 32) -> UNet:
+    """Small U-Net with the golden parameters."""
+    net = UNet(width)
+    fill(net, rename=reference_names(net).get)
+    return net

@@ -8,17 +8,9 @@ import pytest
 import torch
 
 from sadm_utils.cddpm.unet import UNet, timestep_embedding
-from tests.cddpm.reference_names import reference_names
-from tests.golden.fill_rule import fill
+from tests.cddpm.reference_names import filled_unet, reference_names
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-
-
-def filled_unet(width: int = 32) -> UNet:
-    """Small U-Net with the golden parameters."""
-    net = UNet(width)
-    fill(net, rename=reference_names(net).get)
-    return net
 
 
 def _reference_shape(name: str, tensor: torch.Tensor) -> tuple[int, ...]:
