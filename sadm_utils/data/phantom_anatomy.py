@@ -24,14 +24,14 @@ _COARSE_MM = 2
 class AnatomyRanges:
     """How much healthy subjects differ. Pairs are (low, high) of a uniform draw."""
 
-    scale: float = 0.04  # relative size, per axis, ± this
-    rotation_deg: float = 3.0  # standard deviation, per axis
-    translation_mm: float = 1.5  # standard deviation, per axis
-    global_bend_mm: tuple[float, float] = (1.5, 3.0)  # rms of the deformation over ~40 mm
-    gyral_bend_mm: tuple[float, float] = (0.8, 1.5)  # rms of the deformation over ~10 mm
+    scale: float = 0.03  # relative size, per axis, ± this
+    rotation_deg: float = 2.0  # standard deviation, per axis
+    translation_mm: float = 1.0  # standard deviation, per axis
+    global_bend_mm: tuple[float, float] = (1.0, 2.2)  # rms of the deformation over ~40 mm
+    gyral_bend_mm: tuple[float, float] = (0.4, 0.9)  # rms of the deformation over ~10 mm
     ventricle_mm: tuple[float, float] = (-0.8, 4.0)  # growth of the ventricle wall, age 20 to 85
     sulcus_shift: tuple[float, float] = (-0.03, 0.06)  # on the tissue axis, age 20 to 85
-    sulcus_spread: float = 0.030  # rms of its regional variation
+    sulcus_spread: float = 0.020  # rms of its regional variation
     csf: tuple[float, float] = (0.24, 0.36)  # contrast relative to white matter
     gray: tuple[float, float] = (0.68, 0.79)
     gray_regional: float = 0.015  # rms of the regional variation of gray and white matter
