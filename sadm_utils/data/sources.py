@@ -39,8 +39,10 @@ class RawSubject:
     age: str = ""
 
 
-def find_subjects(source_dir: str | Path) -> list[RawSubject]:
+def find_subjects(source_dir: str | Path, leave_out: str | Path = "") -> list[RawSubject]:
     """Recognize the scans below a folder, one for each subject, sorted by cohort and name.
+
+    Files below ``leave_out`` are passed over, so that a result may lie inside its source.
 
     Raises
     ------
@@ -53,6 +55,8 @@ def find_subjects(source_dir: str | Path) -> list[RawSubject]:
     found: dict[tuple[str, str], RawSubject] = {}
     files = sorted(p for p in source.rglob("*.nii*") if p.name.endswith((".nii", ".nii.gz")))
     for file in files:
+        if leave_out and file.resolve().is_relative_to(Path(leave_out).resolve()):
+            continue
         subject = _recognize(file, source)
         if subject is not None:
             found.setdefault((subject.cohort, subject.name), subject)
@@ -101,7 +105,7 @@ def prepare_source(
         Nothing is recognized, or fewer than three healthy scans could be registered.
     """
     out = Path(out_dir)
-    subjects = find_subjects(source_dir)
+    subjects = find_subjects(source_dir, out)
     out.mkdir(parents=True, exist_ok=True)
     records: list[dict] = []
     tasks = (joblib.delayed(_prepare_subject)(subject, out) for subject in subjects)

@@ -21,13 +21,10 @@ import SimpleITK as sitk
 from sadm_utils.data.io import Scan, describe, load_nifti, write_atomic
 from sadm_utils.data.layout import read_split
 from sadm_utils.data.preprocess import Processed, preprocess_volume
-from sadm_utils.data.slices import SliceDataset
 from sadm_utils.data.volumes import PARTS, Store, Volumes, open_store
 from sadm_utils.errors import UserError
 
-__all__ = [
-    "SliceDataset", "Store", "Volumes", "build_store", "load_subject", "open_store", "process_files"
-]
+__all__ = ["Store", "Volumes", "build_store", "load_subject", "open_store", "process_files"]
 
 Progress = Callable[[int, int], None]
 
@@ -84,6 +81,8 @@ def build_store(
     }
     out.mkdir(parents=True, exist_ok=True)
     (out / "manifest.csv").unlink(missing_ok=True)
+    for stale in out.glob(".*.npy.*"):  # what a killed build was writing
+        stale.unlink()
     done, total = 0, sum(len(frame) for frame in frames.values())
     tables = []
     with joblib.Parallel(n_jobs=jobs, return_as="generator") as parallel:

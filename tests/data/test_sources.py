@@ -142,6 +142,12 @@ def test_progress(raw, registrations):
     assert seen == [(i, 14) for i in range(1, 15)]
 
 
+def test_result_inside_the_source_is_passed_over(raw):
+    touch(raw / "out" / "Test/Brats21/t1/BraTS2021_00003_t1.nii.gz")
+    assert len(find_subjects(raw)) == 15
+    assert len(find_subjects(raw, raw / "out")) == 14
+
+
 def test_deal_is_stable_and_complete():
     names = [f"s{i}" for i in range(12)]
     test, val, train = deal(names, (1 / 6, 1 / 6))

@@ -115,6 +115,15 @@ def test_finished_splits_are_reused_until_a_file_or_setting_changes(data_dir):
     assert files[1].stat().st_mtime_ns != times[1]
 
 
+def test_leftovers_of_a_killed_build_are_removed(data_dir):
+    out = data_dir.parent / "store"
+    out.mkdir()
+    (out / ".MSLUB_test_image.npy.x1").write_bytes(b"half")
+    (out / "MSLUB_test_image.npy").write_bytes(b"of an older build, without a record")
+    build(data_dir)
+    assert not list(out.glob(".*")) and len(open_store(out)["MSLUB_test"]) == 2
+
+
 def test_parallel_equals_serial(data_dir):
     serial, _ = build(data_dir)
     parallel = build_store(data_dir, data_dir.parent / "two", list(serial["split"].unique()),
