@@ -55,8 +55,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -n '$(PYTHON)' || { \
 	  echo 'No Python >= 3.11.5 found: install one, or name it with make PYTHON=/path/to/python.' >&2; \
 	  exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[book,test]'
+	@echo 'Installing into $(VENV): about 150 packages, 2 GB; one to two minutes.'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[book,test]'
 	@touch $@
 
 clean:  ## remove what was built; keep .venv and runs
