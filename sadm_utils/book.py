@@ -35,7 +35,7 @@ from sadm_utils.website import build_site
 
 ANNOTATIONS = ("draem", "brats21", "atlas_v2")
 SITE = "site"
-LOCK_PATIENCE = 8.0  # seconds to wait for another build to end
+LOCK_PATIENCE = 20.0  # seconds to wait for another build to end
 
 # Seconds a notebook took on two CPU cores, and the gibibytes a run needs on disk; what a run
 # measured itself (timings.json) goes before these.
@@ -319,10 +319,14 @@ def locked(folder: Path) -> Iterator[Any]:
     lock = FileLock(folder / ".book.lock")
     note = folder / ".book.processes"
     try:
-        lock.acquire(timeout=LOCK_PATIENCE)  # a build that was told to stop needs a moment
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:  # a build that was told to stop needs a moment
+            print(f"Another build is running in {folder}: waiting for it to end.", flush=True)
+            lock.acquire(timeout=LOCK_PATIENCE)
     except Timeout:
         raise UserError(
-            f"Another build is running in {folder}: wait for it, or choose another --run-dir."
+            f"Another build is running in {folder}: stop it, or choose another --run-dir."
         ) from None
     try:
         _end_orphans(note)

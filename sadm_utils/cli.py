@@ -100,18 +100,21 @@ def results(
 @app.command()
 def predict(
     scan: Annotated[str, typer.Argument(help="A T1 scan, NIfTI (.nii or .nii.gz).")],
-    out: Annotated[str, typer.Option(help="Folder for the maps and the report.")],
+    out: Annotated[str, typer.Option(help="Folder for the maps and the report of this scan.")],
     profile: Profile = "demo",
     run_dir: RunDir = "",
-    annotations: Annotated[str, typer.Option(help="draem, brats21 or atlas_v2.")] = "draem",
+    annotations: Annotated[
+        str, typer.Option(help="draem, brats21 or atlas_v2; default: the best finished network.")
+    ] = "",
+    mask: Annotated[str, typer.Option(help="Brain mask on the scan's grid (NIfTI).")] = "",
 ) -> None:
     """Compute the anomaly map of one scan."""
-    from sadm_utils.predict import predict_scan
+    from sadm_utils.predict import open_finished_run, predict_scan
 
-    folder = _run_folder(profile, run_dir)
-    written = predict_scan(Path(scan), out=Path(out), run_dir=folder, annotations=annotations)
-    for path in written if isinstance(written, list | tuple) else [out]:
-        typer.echo(path)
+    run = open_finished_run(_run_folder(profile, run_dir))
+    record = predict_scan(scan, out, run, annotations or None, mask or None, typer.echo)
+    for file in record["files"]:
+        typer.echo(Path(out) / file)
 
 
 @app.command()
@@ -216,13 +219,12 @@ def main(arguments: list[str] | None = None) -> None:
         app(words)
     except UserError as error:
         _stop(str(error), 2)
-    except KeyboardInterrupt:
-        _stop("Interrupted; run the same command again to resume.", 130)
     except Exception as error:
         # Expected failures are sentences already; anything else keeps its traceback.
-        if type(error).__name__ in ("NotebookFailed", "SiteFailed"):
-            _stop(str(error), 1)
-        raise
+        code = {"NotebookFailed": 1, "SiteFailed": 1, "Interrupted": 130}.get(type(error).__name__)
+        if code is None:
+            raise
+        _stop(str(error), code)
 
 
 def _stop(sentence: str, code: int) -> None:

@@ -65,6 +65,10 @@ class NotebookFailed(Exception):
     """A notebook stopped at an error that is not a mistake of the user."""
 
 
+class Interrupted(Exception):
+    """The reader, or the end of the program that started us, stopped the build."""
+
+
 def notebook_names() -> list[str]:
     """Names of the book's notebooks, in order, without suffix."""
     return sorted(path.stem for path in (project_root() / "notebooks").glob("[0-9]*.ipynb"))
@@ -222,6 +226,9 @@ def execute(run: NotebookRun, source: Path, output: Path, log: TextIO | None = N
             f"The kernel of {run.name} died, most often for want of memory: close other programs "
             "or lower the batch sizes with -o, and run the same command again to resume."
         ) from None
+    except KeyboardInterrupt:
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # tasks that nobody awaits now
+        raise Interrupted(f"{run.name} was stopped; run the same command to resume.") from None
     except OSError as error:
         raise UserError(
             f"Cannot write {running}: {error.strerror or error}; free some space there and run "

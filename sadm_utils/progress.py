@@ -127,6 +127,7 @@ class Monitor:
         while not self._stop.wait(1.0 if terminal else 0.5):
             self.sample()
             if parent not in (None, os.getppid()):
+                parent = None
                 os.kill(os.getpid(), signal.SIGTERM)
             elapsed = time.monotonic() - self._start
             if terminal:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sadm_utils import book, cli, doctor
+from sadm_utils import book, doctor
 from sadm_utils.cli import main, parse_overrides, parse_pairs, split_pairs
 from sadm_utils.errors import UserError
 from sadm_utils.evaluation.statistics import ROW_COLUMNS
 from sadm_utils.evaluation.tables import write_results
-from sadm_utils.execute import NotebookFailed
+from sadm_utils.execute import Interrupted, NotebookFailed
 
 Sadm = Callable[..., tuple[int, str, str]]
 
@@ -141,8 +141,8 @@ def test_doctor_names_what_is_wrong(
 
 def test_interrupt_says_how_to_resume(sadm: Sadm, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+        raise Interrupted("04_cddpm_training was stopped; run the same command to resume.")
 
-    monkeypatch.setattr(cli, "app", interrupt)
+    monkeypatch.setattr(book, "build_book", interrupt)
     code, _, err = sadm("book")
     assert code == 130 and "resume" in err
