@@ -85,7 +85,8 @@ def plan_book(parameters: Mapping[str, Any]) -> list[NotebookRun]:
         plan.append(NotebookRun(notebook, dict(parameters), stages=(stage,)))
     for source in ANNOTATIONS:
         own = {**parameters, "ANNOTATIONS": source}
-        plan.append(NotebookRun("05_sadm_training", own, source, (f"sadm-{source}",)))
+        stages = (f"sadm-{source}-input", f"sadm-{source}-residual")
+        plan.append(NotebookRun("05_sadm_training", own, source, stages))
     plan.append(NotebookRun("06_evaluation", dict(parameters), stages=("evaluation",)))
     return plan
 
