@@ -5,7 +5,6 @@ Arrays keep NIfTI order (X, Y, Z); affines map voxel indices to millimeters (RAS
 
 from __future__ import annotations
 
-import errno
 import gzip
 import os
 import tempfile
@@ -18,7 +17,7 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from sadm_utils.errors import UserError
+from sadm_utils.errors import UserError, write_error
 
 _BROKEN_FILE = (
     EOFError, OSError, ValueError, zlib.error, ImageFileError, HeaderDataError, OverflowError
@@ -191,13 +190,6 @@ class write_atomic:
         Path(self.temporary).unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise write_error(self.path, error) from error
-
-
-def write_error(path: Path, error: OSError) -> UserError:
-    """Turn an operating-system error while writing ``path`` into one sentence."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(f"The disk is full while writing {path}: free some space and run again.")
-    return UserError(f"{path} cannot be written ({_reason(error)}): choose a writable folder.")
 
 
 def _open(path: Path) -> nib.spatialimages.SpatialImage:
