@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from sadm_utils.errors import UserError
+from sadm_utils.limits import check_limits
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ class CddpmConfig:
 
     width: int = 128
     blocks: int = 3
+    groups: int = 32  # of the group normalization; 4 channels a group at width 128
     timesteps: int = 1000
     levels: tuple[int, ...] = (250, 500, 750)
     noise_octaves: int = 6
@@ -146,6 +148,7 @@ class EvaluationConfig:
     betas: int = 11
     bootstrap: int = 2000
     batch_size: int = 33
+    accept_trained: tuple[str, ...] = ()  # subjects to score although a model was trained on them
 
 
 @dataclass(frozen=True)
@@ -193,7 +196,7 @@ def load_config(profile: str, overrides: Mapping[str, Any] | None = None) -> Con
         )
     config = apply_overrides(Config(profile=profile), flatten(tree))
     config = apply_overrides(config, dict(overrides or {}))
-    _check_ranges(config)
+    check_limits(flatten(to_dict(config)))
     return config
 
 
@@ -267,25 +270,3 @@ def _coerce(value: Any, hint: Any, key: str) -> Any:
         name = getattr(kind, "__name__", str(hint))
         raise UserError(f"Configuration key {key!r} takes {name}, not {value!r}.")
     return value
-
-
-def _check_ranges(config: Config) -> None:
-    """Refuse values that no model can be built from, naming the key."""
-    if config.evaluation.residual not in ("ssim", "l1", "l2"):
-        raise UserError("Configuration key 'evaluation.residual' is one of ssim, l1, l2.")
-    if config.encoder.depth not in (18, 50):
-        raise UserError("Configuration key 'encoder.depth' is 18 or 50.")
-    for room in ("spark", "cddpm", "sadm"):
-        train: TrainConfig = getattr(config, room).train
-        if train.precision not in ("auto", "32", "bf16", "16"):
-            raise UserError(
-                f"Configuration key '{room}.train.precision' is one of auto, 32, bf16, 16."
-            )
-        for name in ("epochs", "batch_size", "learning_rate", "slices_per_volume"):
-            if getattr(train, name) <= 0:
-                raise UserError(f"Configuration key '{room}.train.{name}' must be positive.")
-    if any(size % config.spark.patch for size in config.slice_shape):
-        raise UserError(
-            f"Slices of {config.slice_shape} pixels do not divide into patches of "
-            f"{config.spark.patch}: change data.crop_mm, data.voxel_mm or spark.patch."
-        )

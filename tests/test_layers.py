@@ -11,7 +11,18 @@ import pytest
 from sadm_utils.execute import CHAPTERS, PACKAGE, STEERING_MODULES
 
 ROOT = PACKAGE.parent
-BASE = ("errors", "config", "device", "parameters", "report", "runs", "training", "viz")
+BASE = (
+    "errors",
+    "limits",
+    "config",
+    "device",
+    "stages",
+    "runs",
+    "parameters",
+    "report",
+    "training",
+    "viz",
+)
 ORDER = [BASE, *[(chapter,) for chapter in CHAPTERS], ("predict",), STEERING_MODULES]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 
