@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -61,6 +63,17 @@ def generator(*key: int, device: torch.device | str = "cpu") -> torch.Generator:
     """Return a torch generator that is a pure function of ``key`` (seed, epoch, step …)."""
     state = np.random.SeedSequence([k % 2**32 for k in key]).generate_state(1, np.uint64)[0]
     return torch.Generator(device).manual_seed(int(state) % 2**63)
+
+
+@contextmanager
+def seeded(*key: int) -> Iterator[None]:
+    """Seed torch's global generator by ``key`` inside; outside it goes on as it was.
+
+    For what draws from it without a choice, such as the first weights of a network.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator(*key).initial_seed())
+        yield
 
 
 def _cpu_flags() -> str:

@@ -8,13 +8,18 @@ as an undisturbed one.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
+import shutil
+import signal
+import threading
 import time
 import warnings
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -30,12 +35,13 @@ from torch.utils.data import DataLoader, Dataset  # noqa: E402
 from sadm_utils import device  # noqa: E402
 from sadm_utils.config import TrainConfig  # noqa: E402
 from sadm_utils.errors import UserError  # noqa: E402
-from sadm_utils.runs import Stage, write_atomic  # noqa: E402
+from sadm_utils.stages import Stage, write_atomic  # noqa: E402
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 
 EpochData = Callable[[int], Dataset]
-SCHEDULE_SALT, SHUFFLE_SALT = 11, 13
+Validate = Callable[[pl.LightningModule], dict[str, float]]
+SCHEDULE_SALT, SHUFFLE_SALT, LAYER_SALT = 11, 13, 31
 
 
 class TrainedModule(pl.LightningModule):
@@ -47,7 +53,14 @@ class TrainedModule(pl.LightningModule):
         super().__init__()
         self.train_config = train
         self.seed = seed
-        self.total_steps = 1  # set by `fit`
+        self.total_steps = 1  # known when training starts
+
+    def on_train_start(self) -> None:
+        self.total_steps = self.train_config.epochs * int(self.trainer.num_training_batches)
+
+    def on_train_batch_start(self, batch: Any, index: int) -> None:
+        """Seed what layers draw from torch's global generator (drop path) by the step alone."""
+        torch.manual_seed(device.generator(self.seed, LAYER_SALT, self.global_step).initial_seed())
 
     def step_generator(self) -> torch.Generator:
         """A generator for the random draws of the present step."""
@@ -86,7 +99,8 @@ class EpochLoader(pl.LightningDataModule):
         self.epoch_data, self.train_config, self.seed = epoch_data, train, seed
 
     def train_dataloader(self) -> DataLoader:
-        epoch = self.trainer.current_epoch
+        # Of a resumed training, `current_epoch` would still be the epoch before.
+        epoch = self.trainer.fit_loop.epoch_progress.current.processed
         data = self.epoch_data(epoch)
         size = len(data)  # type: ignore[arg-type]
         return DataLoader(
@@ -103,18 +117,19 @@ class EpochLoader(pl.LightningDataModule):
 class Progress(pl.Callback):
     """Keep the history, show one line of progress, and write what a resumed run needs."""
 
-    def __init__(self, stage: Stage, train: TrainConfig, validate: Callable | None) -> None:
+    def __init__(
+        self, stage: Stage, train: TrainConfig, validate: Validate | None, average: pl.Callback
+    ) -> None:
         self.stage, self.train_config, self.validate = stage, train, validate
+        self.average = average
         self.history: list[dict[str, float]] = []
-        self.spent_before = 0.0
         self.show = _line_printer()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history, "spent": self._spent()}
+        return {"history": self.history}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.history = list(state["history"])
-        self.spent_before = float(state["spent"])
         print(
             f"Stage {self.stage.name}: resumed after epoch {len(self.history)} "
             f"of {self.train_config.epochs}.",
@@ -142,9 +157,12 @@ class Progress(pl.Callback):
                 f"{row['epoch']}: lower {self.stage.name.split('-')[0]}.train.learning_rate."
             )
         if self.validate is not None:
+            self.average.on_validation_epoch_start(trainer, module)  # measure what will be kept
             row |= self.validate(module)
+            self.average.on_validation_epoch_end(trainer, module)
         self.history.append(row)
-        pd.DataFrame(self.history).to_csv(self.stage.path / "history.csv", index=False)
+        table = pd.DataFrame(self.history).to_csv(index=False)
+        write_atomic(self.stage.path / "history.csv", table)
         last = trainer.current_epoch + 1 == self.train_config.epochs
         if last or (trainer.current_epoch + 1) % self.train_config.checkpoint_every == 0:
             self._save(trainer)
@@ -155,15 +173,12 @@ class Progress(pl.Callback):
         try:
             trainer.save_checkpoint(temporary)
             os.replace(temporary, self.stage.checkpoint_path)
-        except (OSError, RuntimeError) as error:
+        except OSError as error:
             temporary.unlink(missing_ok=True)
             raise UserError(
-                f"Cannot write {self.stage.checkpoint_path} ({error}): free some disk space and "
-                "run again; training resumes from the last checkpoint."
+                f"Cannot write {self.stage.checkpoint_path} ({error.strerror or error}): free "
+                "some disk space and run again; training resumes from the last checkpoint."
             ) from None
-
-    def _spent(self) -> float:
-        return self.spent_before + time.time() - self.started
 
     def _report(self, done: float, loss: float) -> None:
         seconds = time.time() - self.started
@@ -171,50 +186,51 @@ class Progress(pl.Callback):
         left = (self.train_config.epochs - done) / speed
         self.show(
             f"epoch {done:.1f} of {self.train_config.epochs} · loss {loss:.4f} · "
-            f"{_minutes(self._spent())} spent · {_minutes(left)} left"
+            f"{_minutes(self.stage.seconds)} spent · {_minutes(left)} left"
         )
-        state = {
-            "done": done / self.train_config.epochs,
-            "loss": loss,
-            "left_s": round(left, 1),
-            "spent_before_s": self.spent_before,
-        }
-        write_atomic(self.stage.path / "progress.json", json.dumps(state))
+        share = done / self.train_config.epochs
+        self.stage.note({"done": share, "loss": loss, "left_s": round(left, 1)})
 
 
 def fit(
     module: TrainedModule,
     epoch_data: EpochData,
     stage: Stage,
-    validate: Callable[[pl.LightningModule], dict[str, float]] | None = None,
+    validate: Validate | None = None,
 ) -> pd.DataFrame:
     """Train ``module`` to the last epoch of its configuration, from ``last.ckpt`` if there is one.
+
+    With ``ema_decay`` the module ends with the moving average of its weights.
 
     Parameters
     ----------
     epoch_data
         Maps the epoch number to the dataset of that epoch.
+    stage
+        A stage that has begun; its folder receives checkpoint, history and logs.
     validate
-        Called after each epoch; its figures join the history.
+        Called after each epoch with the weights that would be kept; its figures join the history.
 
     Returns
     -------
     The history: one row an epoch with ``epoch``, ``step``, ``loss`` and what ``validate`` gave.
+
+    Raises
+    ------
+    UserError
+        If the disk is full, the checkpoint damaged, or the loss no number.
     """
     train = module.train_config
-    size = len(epoch_data(0))  # type: ignore[arg-type]
-    module.total_steps = train.epochs * max(1, size // min(train.batch_size, size))
-    progress = Progress(stage, train, validate)
-    callbacks: list[pl.Callback] = [progress]
-    if train.ema_decay:
-        callbacks.insert(0, EMAWeightAveraging(decay=train.ema_decay))
+    resume = _checkpoint(stage)
+    average = EMAWeightAveraging(decay=train.ema_decay) if train.ema_decay else pl.Callback()
+    progress = Progress(stage, train, validate, average)
     trainer = pl.Trainer(
         accelerator="auto",
         devices=1,
         max_epochs=train.epochs,
         precision=device.lightning_precision(train.precision),  # type: ignore[arg-type]
         gradient_clip_val=train.gradient_clip or None,
-        callbacks=callbacks,
+        callbacks=[average, progress],
         logger=TensorBoardLogger(stage.path, name=None, version="logs"),
         log_every_n_steps=10,
         enable_checkpointing=False,
@@ -223,12 +239,39 @@ def fit(
         num_sanity_val_steps=0,
         reload_dataloaders_every_n_epochs=1,
     )
-    resume = stage.checkpoint_path if stage.checkpoint_path.exists() else None
     data = EpochLoader(epoch_data, train, module.seed)
-    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    with _interruptible(trainer), device.seeded(module.seed, LAYER_SALT):
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    if train.ema_decay:  # not done by a run that was killed behind its last epoch
+        average.on_train_end(trainer, module)
     return pd.DataFrame(progress.history)
+
+
+def _checkpoint(stage: Stage) -> Path | None:
+    """The checkpoint to resume from; without one, what an earlier start has logged is removed."""
+    path = stage.checkpoint_path
+    if not path.exists():
+        shutil.rmtree(stage.path / "logs", ignore_errors=True)
+        return None
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"The checkpoint {path} is damaged: delete it and run again.")
+    return path
+
+
+@contextmanager
+def _interruptible(trainer: pl.Trainer) -> Iterator[None]:
+    """Let an interrupt end the training, not the process: Lightning would call ``sys.exit``."""
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if main else None
+    try:
+        yield
+    except SystemExit:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
 
 
 def _minutes(seconds: float) -> str:

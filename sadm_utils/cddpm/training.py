@@ -13,11 +13,12 @@ from sadm_utils.cddpm.model import ConditionedDiffusion, build_cddpm
 from sadm_utils.config import TrainConfig, to_dict
 from sadm_utils.data.stage import healthy, open_data, training_slices
 from sadm_utils.data.store import Volumes
-from sadm_utils.runs import Run, Stage
+from sadm_utils.runs import Run, Stage, compute_once
 from sadm_utils.spark.model import load_pretrained
+from sadm_utils.stages import Metrics, Weights
 from sadm_utils.training import TrainedModule, fit
 
-RECONSTRUCTION_SALT = 17
+RECONSTRUCTION_SALT, WEIGHTS_SALT = 17, 41
 
 
 class CddpmTraining(TrainedModule):
@@ -47,25 +48,31 @@ def cddpm_stage(run: Run) -> Stage:
 
 def train_cddpm(run: Run) -> dict[str, Any]:
     """Train the model, or reuse the finished stage; return its record."""
-    stage = cddpm_stage(run)
-    if not stage.begin():
-        return stage.record()
-    data = open_data(run)
-    model = build_cddpm(run.config)
+    stage, train = cddpm_stage(run), run.config.cddpm.train
+
+    def compute() -> tuple[Metrics, Weights]:
+        data = open_data(run)
+        model = start_model(run)
+        measure = healthy_error(healthy(run, data, "val"), run)
+        history = fit(
+            CddpmTraining(model, train, run.seed),
+            training_slices(run, healthy(run, data, "train"), train),
+            stage,
+            lambda module: {"healthy_l1": measure(module.model)},
+        )
+        metrics = {name: float(history[name].iloc[-1]) for name in ("loss", "healthy_l1")}
+        return {**metrics, "epochs": len(history)}, model.state_dict()
+
+    return compute_once(stage, compute)
+
+
+def start_model(run: Run) -> ConditionedDiffusion:
+    """Build the model with its first weights: the encoder's from SparK, if it was pretrained."""
+    with device.seeded(run.seed, WEIGHTS_SALT):
+        model = build_cddpm(run.config)
     if run.config.cddpm.pretrained:
         load_pretrained(model.encoder, run.finished("spark").load_weights())
-    module = CddpmTraining(model, run.config.cddpm.train, run.seed)
-    validate = healthy_error(healthy(run, data, "val"), run)
-    history = fit(
-        module, training_slices(run, healthy(run, data, "train"), run.config.cddpm.train), stage,
-        lambda module: {"healthy_l1": validate(module.model)},
-    )
-    metrics = {
-        "loss": float(history["loss"].iloc[-1]),
-        "healthy_l1": float(history["healthy_l1"].iloc[-1]),
-        "epochs": len(history),
-    }
-    return stage.finish(metrics, module.model.state_dict())
+    return model
 
 
 def load_cddpm(run: Run) -> ConditionedDiffusion:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -18,13 +19,14 @@ from sadm_utils.data.stage import healthy, open_data, training_slices
 from sadm_utils.data.store import Store, Volumes
 from sadm_utils.draem.synthesis import DraemSynthesizer
 from sadm_utils.errors import UserError
-from sadm_utils.runs import Run, Stage
+from sadm_utils.runs import Run, Stage, compute_once
 from sadm_utils.sadm.network import SegmentationUNet
+from sadm_utils.stages import Metrics, Weights
 from sadm_utils.training import TrainedModule, fit
 
 SET_OF_ANNOTATIONS = {"draem": "IXI", "brats21": "Brats21", "atlas_v2": "ATLAS"}
 INPUTS = ("input", "residual")
-DRAEM_SALT, LEVEL_SALT = 19, 23
+DRAEM_SALT, LEVEL_SALT, WEIGHTS_SALT = 19, 23, 43
 
 
 def stage_name(annotations: str, inputs: str) -> str:
@@ -171,20 +173,23 @@ def train_sadm(run: Run, annotations: str) -> dict[str, dict[str, Any]]:
 
     The two share the slices and their reconstructions. A finished stage is reused.
     """
-    records: dict[str, dict[str, Any]] = {}
-    slices: Callable[[int], Dataset] | None = None
+    train = run.config.sadm.train
+
+    @cache
+    def slices() -> AnnotatedSlices:
+        return AnnotatedSlices(run, open_data(run), load_cddpm(run), annotations)
+
+    def train_one(stage: Stage, inputs: str) -> tuple[Metrics, Weights]:
+        with device.seeded(run.seed, WEIGHTS_SALT):
+            network = build_network(run.config, inputs)
+        history = fit(SadmTraining(network, train, run.seed), slices(), stage)
+        metrics = {"loss": float(history["loss"].iloc[-1]), "epochs": len(history)}
+        return metrics, network.state_dict()
+
+    records = {}
     for inputs in INPUTS:
         stage = sadm_stage(run, annotations, inputs)
-        if not stage.begin():
-            records[inputs] = stage.record()
-            continue
-        if slices is None:
-            slices = AnnotatedSlices(run, open_data(run), load_cddpm(run), annotations)
-        network = build_network(run.config, inputs)
-        module = SadmTraining(network, run.config.sadm.train, run.seed)
-        history = fit(module, slices, stage)
-        metrics = {"loss": float(history["loss"].iloc[-1]), "epochs": len(history)}
-        records[inputs] = stage.finish(metrics, module.network.state_dict())
+        records[inputs] = compute_once(stage, partial(train_one, stage, inputs))
     return records
 
 

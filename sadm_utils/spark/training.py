@@ -7,11 +7,15 @@ from typing import Any
 
 import torch
 
+from sadm_utils import device
 from sadm_utils.config import Config, TrainConfig, to_dict
 from sadm_utils.data.stage import healthy, open_data, training_slices
-from sadm_utils.runs import Run, Stage
+from sadm_utils.runs import Run, Stage, compute_once
 from sadm_utils.spark.model import SparK
+from sadm_utils.stages import Metrics, Weights
 from sadm_utils.training import TrainedModule, fit
+
+WEIGHTS_SALT = 37
 
 
 def build_spark(config: Config) -> SparK:
@@ -54,15 +58,18 @@ def spark_stage(run: Run) -> Stage:
 
 def train_spark(run: Run) -> dict[str, Any]:
     """Pretrain the encoder, or reuse the finished stage; return its record."""
-    stage = spark_stage(run)
-    if not stage.begin():
-        return stage.record()
-    data = open_data(run)
-    module = SparkTraining(build_spark(run.config), run.config.spark.train, run.seed)
-    slices = training_slices(run, healthy(run, data, "train"), run.config.spark.train)
-    history = fit(module, slices, stage)
-    metrics = {"masked_mse": float(history["loss"].iloc[-1]), "epochs": len(history)}
-    return stage.finish(metrics, module.model.state_dict())
+    stage, train = spark_stage(run), run.config.spark.train
+
+    def compute() -> tuple[Metrics, Weights]:
+        volumes = healthy(run, open_data(run), "train")
+        with device.seeded(run.seed, WEIGHTS_SALT):
+            model = build_spark(run.config)
+        module = SparkTraining(model, train, run.seed)
+        history = fit(module, training_slices(run, volumes, train), stage)
+        metrics = {"masked_mse": float(history["loss"].iloc[-1]), "epochs": len(history)}
+        return metrics, model.state_dict()
+
+    return compute_once(stage, compute)
 
 
 def load_spark(run: Run) -> SparK:
