@@ -11,12 +11,12 @@ import numpy as np
 
 from sadm_utils.config import TrainConfig, to_dict
 from sadm_utils.data.augment import Augmenter
-from sadm_utils.data.layout import available_sets
-from sadm_utils.data.phantom import write_cohort
-from sadm_utils.data.sources import prepare_source
+from sadm_utils.data.layout import available_sets, read_split
+from sadm_utils.data.phantom import RECORD, write_cohort
 from sadm_utils.data.slices import SliceDataset
+from sadm_utils.data.sources import prepare_source
 from sadm_utils.data.store import Store, Volumes, build_store, open_store
-from sadm_utils.runs import Run
+from sadm_utils.runs import Run, Stage, compute_once
 
 SEED_OF_COHORT = 20240  # the phantom cohort is one data set, whatever the seed of a training is
 
@@ -38,38 +38,51 @@ def source_folder(run: Run) -> Path:
 
 
 def split_names(run: Run, folder: Path) -> list[str]:
-    """Splits to process: the healthy fold and both lists of every annotated set that is there."""
+    """Splits to process: the healthy fold and every list of every annotated set that is there."""
     fold = run.config.data.fold
     healthy = [f"IXI_train_fold{fold}", f"IXI_val_fold{fold}", "IXI_test"]
-    sets = [name for name in available_sets(folder) if name != "IXI"]
-    return healthy + [f"{name}_{part}" for name in sets for part in ("val", "test")]
+    sets = available_sets(folder).values()
+    return healthy + [name for names in sets for name in sorted(names, reverse=True)]  # val, test
+
+
+def data_stage(run: Run, folder: Path) -> Stage:
+    """Describe the stage ``data``: its settings, and the lists and files that it is made of.
+
+    Raises
+    ------
+    UserError
+        If a list is missing or names a missing file.
+    """
+    left_out = ["augment", "holdout"] + (["phantom"] if run.data_dir else [])
+    settings = {k: v for k, v in to_dict(run.config.data).items() if k not in left_out}
+    names = split_names(run, folder)
+    sources = {name: _fingerprint(folder, name, times=bool(run.data_dir)) for name in names}
+    if run.data_dir is None:
+        sources["simulation"] = _digest(folder / RECORD)
+    header = {"DATA_DIR": str(run.data_dir or ""), "data": settings, "sources": sources}
+    return run.stage("data", header, seeded=False)
 
 
 def prepare_data(run: Run) -> dict[str, Any]:
     """Make the data set and process it into slices, or reuse the finished stage."""
     folder = source_folder(run)
-    names = split_names(run, folder)
-    data = run.config.data
-    settings = {
-        "DATA_DIR": str(run.data_dir or ""),
-        "data": {k: v for k, v in to_dict(data).items() if k not in ("augment", "holdout")},
-        "splits": {name: _digest(folder / "splits" / f"{name}.csv") for name in names},
-    }
-    stage = run.stage("data", settings, seeded=False)
-    if not stage.begin():
-        return stage.record()
-    manifest = build_store(
-        folder,
-        stage.path,
-        names,
-        crop_mm=data.crop_mm,
-        voxel_mm=data.voxel_mm,
-        curvature_steps=data.curvature_steps,
-        percentiles=data.percentiles,
-        jobs=data.jobs,
-    )
-    counts = manifest.groupby("split", sort=False)["subject"].count().to_dict()
-    return stage.finish({"subjects": counts, "hash": _digest(stage.path / "manifest.csv")})
+    stage, data = data_stage(run, folder), run.config.data
+
+    def compute() -> dict[str, Any]:
+        manifest = build_store(
+            folder,
+            stage.path,
+            split_names(run, folder),
+            crop_mm=data.crop_mm,
+            voxel_mm=data.voxel_mm,
+            curvature_steps=data.curvature_steps,
+            percentiles=data.percentiles,
+            jobs=data.jobs,
+        )
+        counts = manifest.groupby("split", sort=False)["subject"].count().to_dict()
+        return {"subjects": counts, "hash": _digest(stage.path / "manifest.csv")}
+
+    return compute_once(stage, compute)
 
 
 def open_data(run: Run) -> Store:
@@ -104,6 +117,20 @@ def training_slices(
 def healthy(run: Run, store: Store, part: str) -> Volumes:
     """Healthy volumes of the run's fold: ``train`` or ``val``; or ``test``, which has no folds."""
     return store["IXI_test" if part == "test" else f"IXI_{part}_fold{run.config.data.fold}"]
+
+
+def _fingerprint(folder: Path, name: str, times: bool) -> str:
+    """Hash of a list and, with ``times``, of the sizes and times of the files that it names.
+
+    A phantom that is simulated again has another time, but is the same.
+    """
+    frame = read_split(folder, name)
+    digest = hashlib.sha256((folder / "splits" / f"{name}.csv").read_bytes())
+    for file in frame[["image_file", "mask_file", "seg_file"]].to_numpy().ravel():
+        if file and times:
+            status = Path(file).stat()
+            digest.update(f"{status.st_size} {status.st_mtime_ns} ".encode())
+    return digest.hexdigest()[:16]
 
 
 def _digest(path: Path) -> str:
