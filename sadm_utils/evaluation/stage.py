@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ from sadm_utils.cddpm.training import load_cddpm
 from sadm_utils.config import to_dict
 from sadm_utils.data.stage import healthy, open_data
 from sadm_utils.data.store import Store, Volumes
+from sadm_utils.errors import UserError
 from sadm_utils.evaluation.findings import check_findings
 from sadm_utils.evaluation.metrics import best_dice, l1_error, volume_metrics
 from sadm_utils.evaluation.scoring import VolumeMaps, maps_of_split, scores
 from sadm_utils.evaluation.statistics import bootstrap_interval, summarize
 from sadm_utils.evaluation.tables import write_results
 from sadm_utils.evaluation.thresholds import pooled_threshold
-from sadm_utils.runs import Run, Stage
+from sadm_utils.runs import Run, Stage, compute_once
 from sadm_utils.sadm.fusion import fuse
 from sadm_utils.sadm.training import (
     INPUTS,
@@ -29,6 +30,7 @@ from sadm_utils.sadm.training import (
     build_synthesizer,
     load_network,
     stage_name,
+    training_volumes,
 )
 
 METRICS = ("best_dice", "dice", "auprc", "auroc", "precision", "recall", "specificity")
@@ -60,42 +62,83 @@ def evaluate(run: Run, show: Callable[[str], None] = print) -> dict[str, Any]:
     ``subjects.csv`` (a value a subject), and the maps of the first subjects of each set.
     """
     stage = evaluation_stage(run)
-    if not stage.begin():
-        return stage.record()
-    store, model = open_data(run), load_cddpm(run)
-    networks = {name: load_network(run, *name) for name in finished_networks(run)}
-    settings = run.config.evaluation
+    return compute_once(stage, lambda: _evaluate(run, stage.path, show))
+
+
+def _evaluate(run: Run, folder: Path, show: Callable[[str], None]) -> dict[str, Any]:
+    """Score everything, write the results into ``folder`` and return the record's metrics."""
+    store, settings = open_data(run), run.config.evaluation
+    sets, names = test_sets(run, store), finished_networks(run)
+    check_unseen(run, store, sets, names)
+    model, networks = load_cddpm(run), {name: load_network(run, *name) for name in names}
     rows: list[dict[str, Any]] = []
     beta_rows: list[dict[str, Any]] = []
-    errors: list[float] = []
 
-    def maps(volumes: Volumes) -> Any:
+    def maps(volumes: Volumes) -> Iterator[VolumeMaps]:
         return maps_of_split(volumes, model, networks, settings, run.seed)
 
-    for name, (validation, test) in test_sets(run, store).items():
+    for name, (validation, test) in sets.items():
         show(f"{name}: {len(validation)} validation and {len(test)} test subjects")
         thresholds = _validation_thresholds(maps(validation), settings.median)
         for number, result in enumerate(maps(test)):
             rows += _subject_rows(name, result, thresholds, settings.median)
             beta_rows += _beta_rows(name, result, settings.betas)
             if number < KEPT_MAPS:
-                save_maps(stage.path / "maps" / name, result)
-    for result in maps_of_split(healthy(run, store, "test"), model, {}, settings, run.seed):
-        errors.append(l1_error(result.image, result.reconstruction, result.mask))
-    subjects = pd.DataFrame(rows)
-    summary = summarize(subjects, run.seed, settings.bootstrap)
-    error = bootstrap_interval(errors, np.random.default_rng(run.seed), settings.bootstrap)
-    findings = check_findings(subjects, error.mean, run.seed, settings.bootstrap)
-    curve = pd.DataFrame(beta_rows)
+                save_maps(folder / "maps" / name, result)
+    reconstructed = maps_of_split(healthy(run, store, "test"), model, {}, settings, run.seed)
+    errors = [l1_error(r.image, r.reconstruction, r.mask) for r in reconstructed]
+    return _write_results(run, folder, pd.DataFrame(rows), errors, pd.DataFrame(beta_rows))
+
+
+def _write_results(
+    run: Run, folder: Path, subjects: pd.DataFrame, errors: list[float], curve: pd.DataFrame
+) -> dict[str, Any]:
+    """Summarize the values of all subjects with bootstrap intervals, and write the tables."""
+    resamples = run.config.evaluation.bootstrap
+    summary = summarize(subjects, run.seed, resamples)
+    error = bootstrap_interval(errors, np.random.default_rng(run.seed), resamples)
     extra = {
         "profile": run.config.profile,
         "seed": run.seed,
         "healthy_l1": dataclasses.asdict(error),
-        "findings": findings,
+        "findings": check_findings(subjects, error.mean, run.seed, resamples),
         "beta_curve": _mean_curve(curve) if len(curve) else [],
     }
-    write_results(stage.path, summary, extra, subjects)
-    return stage.finish({"healthy_l1": error.mean, "rows": len(summary)})
+    write_results(folder, summary, extra, subjects)
+    return {"healthy_l1": error.mean, "rows": len(summary)}
+
+
+def check_unseen(
+    run: Run,
+    store: Store,
+    sets: Mapping[str, tuple[Volumes, Volumes]],
+    networks: Sequence[tuple[str, str]],
+) -> None:
+    """Refuse to score subjects that a model was trained on.
+
+    A subject counts as known by its name or by the content of its files. Those that are named in
+    ``evaluation.accept_trained`` are let through.
+
+    Raises
+    ------
+    UserError
+        Naming the test set, its known subjects, and how to accept them.
+    """
+    sources = dict.fromkeys(["draem", *(annotations for annotations, _ in networks)])
+    trained = [training_volumes(run, store, source) for source in sources]
+    names = {subject for volumes in trained for subject in volumes.subjects}
+    files = {digest for volumes in trained for digest in volumes.table["sha256"]}
+    accepted = set(run.config.evaluation.accept_trained)
+    for test_set, parts in sets.items():
+        scored = [pair for v in parts for pair in zip(v.subjects, v.table["sha256"], strict=True)]
+        known = dict.fromkeys(s for s, digest in scored if s in names or digest in files)
+        refused = [subject for subject in known if subject not in accepted]
+        if refused:
+            raise UserError(
+                f"The models were trained on {', '.join(refused)}, which {test_set} would score: "
+                f"remove them from one of the lists in splits, or set evaluation.accept_trained to "
+                f"{refused} in OVERRIDES."
+            )
 
 
 def test_sets(run: Run, store: Store) -> dict[str, tuple[Volumes, Volumes]]:
@@ -107,8 +150,10 @@ def test_sets(run: Run, store: Store) -> dict[str, tuple[Volumes, Volumes]]:
     sets = {}
     for name in ("Brats21", "ATLAS", "MSLUB", "WMH"):
         if f"{name}_test" in store and len(store[f"{name}_test"]):
-            validation = store[f"{name}_val"].subset(slice(0, run.config.data.holdout))
-            sets[name] = (validation, store[f"{name}_test"])
+            test, held_out = store[f"{name}_test"], slice(0, run.config.data.holdout)
+            none = test.subset(slice(0, 0))  # without a validation list there is no threshold
+            validation = store[f"{name}_val"].subset(held_out) if f"{name}_val" in store else none
+            sets[name] = (validation, test)
     parts = [synthetic_set(run, healthy(run, store, part)) for part in ("val", "test")]
     sets[SYNTHETIC] = (parts[0], parts[1])
     return sets
