@@ -134,6 +134,7 @@ class SadmConfig:
 
     width: int = 64
     depth: int = 4
+    annotated_slices: int = 1  # slices of each annotated volume in an epoch
     distinct_epochs: int = 600  # epochs after which slices and reconstructions repeat (are cached)
     train: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=600, learning_rate=5e-5))
 

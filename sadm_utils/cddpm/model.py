@@ -66,7 +66,7 @@ def build_cddpm(config: Config) -> ConditionedDiffusion:
         feature_size=cddpm.noise_feature_size,
         shared=cddpm.noise_shared,
     )
-    unet = UNet(cddpm.width, cddpm.blocks)
+    unet = UNet(cddpm.width, cddpm.blocks, groups=cddpm.groups)
     model = ConditionedDiffusion(
         ResNet(encoder.depth, encoder.width, 1, unet.cond_dim, encoder.drop_path),
         unet,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -88,7 +89,9 @@ class AnnotatedSlices:
         self, run: Run, store: Store, model: ConditionedDiffusion, annotations: str
     ) -> None:
         self.run, self.model = run, model
-        train = run.config.sadm.train
+        config, train = run.config.sadm, run.config.sadm.train
+        if annotations != "draem":
+            train = replace(train, slices_per_volume=config.annotated_slices)
         self.synthesizer = build_synthesizer(run.config) if annotations == "draem" else None
         volumes = training_volumes(run, store, annotations)
         self.slices = training_slices(run, volumes, train)
