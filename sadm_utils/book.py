@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import platform
@@ -33,7 +34,8 @@ from sadm_utils.progress import Monitor, NotebookLog, TimeLeft, clock, gigabytes
 from sadm_utils.runs import git_commit, project_root, write_atomic
 from sadm_utils.website import build_site
 
-ANNOTATIONS = ("draem", "brats21", "atlas_v2")
+# Sources of labels of chapter 5, and the list of subjects that each needs.
+ANNOTATIONS = {"draem": "", "brats21": "Brats21_val", "atlas_v2": "ATLAS_val"}
 SITE = "site"
 LOCK_PATIENCE = 20.0  # seconds to wait for another build to end
 
@@ -83,10 +85,10 @@ def plan_book(parameters: Mapping[str, Any]) -> list[NotebookRun]:
         ("04_cddpm_training", "cddpm"),
     ):
         plan.append(NotebookRun(notebook, dict(parameters), stages=(stage,)))
-    for source in ANNOTATIONS:
+    for source, needs in ANNOTATIONS.items():
         own = {**parameters, "ANNOTATIONS": source}
         stages = (f"sadm-{source}-input", f"sadm-{source}-residual")
-        plan.append(NotebookRun("05_sadm_training", own, source, stages))
+        plan.append(NotebookRun("05_sadm_training", own, source, stages, needs))
     plan.append(NotebookRun("06_evaluation", dict(parameters), stages=("evaluation",)))
     return plan
 
@@ -198,8 +200,12 @@ def run_plan(
     stages: tuple[str, ...] = ()
     reused = []
     for number, run in enumerate(plan, start=1):
-        stages += run.stages
         label = f"[{number}/{len(plan)}] {run.name}"
+        if run.needs and run.needs not in splits_of(folder):
+            print(f"{label}: left out, as the data has no {run.needs}", flush=True)
+            left.finish(run.name, 0.0, reused=True)
+            continue
+        stages += run.stages
         source, output = find_notebook(run.notebook), executed_path(folder, run)
         key = execution_key(source, run)
         if reusable(output, key, stage_identities(folder, stages)):
@@ -230,7 +236,7 @@ def run_notebook(
     source = find_notebook(name)
     check_parameters(source, {**parameters, **own})
     if source.stem == "05_sadm_training":
-        own = {"ANNOTATIONS": ANNOTATIONS[0], **own}
+        own = {"ANNOTATIONS": next(iter(ANNOTATIONS)), **own}
     merged = {**parameters, **own}
     plan = plan_book(parameters)
     same = [i for i, r in enumerate(plan) if (r.notebook, r.parameters) == (source.stem, merged)]
@@ -283,6 +289,15 @@ def _run_one(
         flush=True,
     )
     return record
+
+
+def splits_of(folder: Path) -> set[str]:
+    """Names of the lists of subjects that the finished stage ``data`` of a run holds."""
+    try:
+        with open(folder / "data" / "manifest.csv", newline="") as file:
+            return {row["split"] for row in csv.DictReader(file)}
+    except (OSError, KeyError):
+        return set()
 
 
 def read_timings(folder: Path) -> dict[str, dict[str, Any]]:

@@ -100,21 +100,23 @@ def results(
 @app.command()
 def predict(
     scan: Annotated[str, typer.Argument(help="A T1 scan, NIfTI (.nii or .nii.gz).")],
-    out: Annotated[str, typer.Option(help="Folder for the maps and the report of this scan.")],
+    out: Annotated[str, typer.Option(help="Folder for the maps and the report.")],
+    mask: Annotated[str, typer.Option(help="Brain mask on the scan's grid; else found.")] = "",
+    annotations: Annotated[
+        str, typer.Option(help="draem, brats21 or atlas_v2; default: the best.")
+    ] = "",
     profile: Profile = "demo",
     run_dir: RunDir = "",
-    annotations: Annotated[
-        str, typer.Option(help="draem, brats21 or atlas_v2; default: the best finished network.")
-    ] = "",
-    mask: Annotated[str, typer.Option(help="Brain mask on the scan's grid (NIfTI).")] = "",
 ) -> None:
     """Compute the anomaly map of one scan."""
     from sadm_utils.predict import open_finished_run, predict_scan
 
     run = open_finished_run(_run_folder(profile, run_dir))
-    record = predict_scan(scan, out, run, annotations or None, mask or None, typer.echo)
-    for file in record["files"]:
-        typer.echo(Path(out) / file)
+    record = predict_scan(scan, out, run, annotations or None, mask or None, show=typer.echo)
+    files = record.get("files", {})
+    typer.echo(f"Written to {out}:")
+    for name in files.values() if isinstance(files, dict) else files:
+        typer.echo(f"  {name}")
 
 
 @app.command()
@@ -125,7 +127,10 @@ def prepare(
     """Make a data set from raw scans."""
     from sadm_utils.data.sources import prepare_source
 
-    prepare_source(Path(source), Path(out), progress=typer.echo)
+    def progress(done: int, total: int) -> None:
+        typer.echo(f"{done} of {total} scans registered")
+
+    typer.echo(f"Data set: {prepare_source(source, out, progress, report=typer.echo)}")
 
 
 @app.command()

@@ -46,14 +46,15 @@ VERSIONS_IN_KEY = ("torch", "pytorch-lightning", "numpy", "scipy", "nilearn", "S
 class NotebookRun:
     """One notebook with one set of parameters: what the book executes in one go.
 
-    ``stages`` are the folders of the run that it writes; ``variant`` tells runs of the same
-    notebook apart.
+    ``stages`` are the folders of the run that it writes; ``needs`` is a list of subjects (split)
+    without which there is nothing to run; ``variant`` tells runs of the same notebook apart.
     """
 
     notebook: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     variant: str = ""
     stages: tuple[str, ...] = ()
+    needs: str = ""
 
     @property
     def name(self) -> str:

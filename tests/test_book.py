@@ -27,6 +27,7 @@ from sadm_utils.book import (
 )
 from sadm_utils.errors import UserError
 from sadm_utils.execute import NotebookFailed, NotebookRun, execution_key, package_digest
+from sadm_utils.sadm.training import SET_OF_ANNOTATIONS, stage_name
 from sadm_utils.website import SiteFailed, prepare_page, stage_sources
 
 PARAMETERS = 'PROFILE = "demo"\nDATA_DIR = ""\nRUN_DIR = ""\nSEED = 0\nOVERRIDES = {}\nLEVEL = 1'
@@ -78,6 +79,10 @@ def test_plan_runs_chapter_5_for_each_source_and_shows_the_first(tmp_path: Path)
     assert [r.variant for r in plan if r.notebook.startswith("05")] == list(ANNOTATIONS)
     assert [r.parameters.get("ANNOTATIONS") for r in plan[4:7]] == list(ANNOTATIONS)
     assert [r.notebook[:2] for r in plan] == ["01", "02", "03", "04", "05", "05", "05", "06"]
+    for run in plan[4:7]:
+        inputs = ("input", "residual")
+        assert run.stages == tuple(stage_name(run.variant, name) for name in inputs)
+        assert run.variant == "draem" or run.needs == f"{SET_OF_ANNOTATIONS[run.variant]}_val"
     assert all(r.stages and r.parameters["PROFILE"] == "smoke" for r in plan)
     pages = pages_of(plan, tmp_path)
     assert pages["05_sadm_training"].name == "05_sadm_training-draem.ipynb"
@@ -124,6 +129,17 @@ def test_runs_then_reuses_then_runs_what_is_missing(
     # A stage made anew by another hand reaches the notebooks after it, not those before.
     (run_dir / "two" / "record.json").write_text('{"identity": "other"}')
     assert run_plan(plan, run_dir, "smoke") == ["01_first"]
+
+
+def test_run_without_its_data_is_left_out(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "manifest.csv").write_text("split,row\nMSLUB_val,0\n")
+    run = NotebookRun("01_first", {"RUN_DIR": str(tmp_path)}, "x", ("one",), needs="Brats21_val")
+    assert run_plan([run], tmp_path, "smoke") == []
+    assert "left out, as the data has no Brats21_val" in capsys.readouterr().out
+    assert not (tmp_path / "one").exists()
 
 
 def test_failure_keeps_the_notebook_aside_and_says_where(project: Path, tmp_path: Path) -> None:

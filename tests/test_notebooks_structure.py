@@ -56,7 +56,7 @@ def test_parameters_have_the_common_names_and_defaults(path: Path) -> None:
     assert {name: found.get(name, "missing") for name in COMMON} == COMMON
     assert len(found) - len(COMMON) <= MAX_OWN
     if path.stem == "05_sadm_training":
-        assert found["ANNOTATIONS"] == ANNOTATIONS[0]
+        assert found["ANNOTATIONS"] == next(iter(ANNOTATIONS))
 
 
 @every_notebook
