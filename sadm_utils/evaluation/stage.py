@@ -73,6 +73,7 @@ def _evaluate(run: Run, folder: Path, show: Callable[[str], None]) -> dict[str, 
     model, networks = load_cddpm(run), {name: load_network(run, *name) for name in names}
     rows: list[dict[str, Any]] = []
     beta_rows: list[dict[str, Any]] = []
+    limits: list[dict[str, Any]] = []
 
     def maps(volumes: Volumes) -> Iterator[VolumeMaps]:
         return maps_of_split(volumes, model, networks, settings, run.seed)
@@ -80,6 +81,10 @@ def _evaluate(run: Run, folder: Path, show: Callable[[str], None]) -> dict[str, 
     for name, (validation, test) in sets.items():
         show(f"{name}: {len(validation)} validation and {len(test)} test subjects")
         thresholds = _validation_thresholds(maps(validation), settings.median)
+        limits += [
+            {"method": method, "annotations": source, "test_set": name, "threshold": float(value)}
+            for (method, source), value in thresholds.items()
+        ]
         for number, result in enumerate(maps(test)):
             rows += _subject_rows(name, result, thresholds, settings.median)
             beta_rows += _beta_rows(name, result, settings.betas)
@@ -87,11 +92,16 @@ def _evaluate(run: Run, folder: Path, show: Callable[[str], None]) -> dict[str, 
                 save_maps(folder / "maps" / name, result)
     reconstructed = maps_of_split(healthy(run, store, "test"), model, {}, settings, run.seed)
     errors = [l1_error(r.image, r.reconstruction, r.mask) for r in reconstructed]
-    return _write_results(run, folder, pd.DataFrame(rows), errors, pd.DataFrame(beta_rows))
+    return _write_results(run, folder, pd.DataFrame(rows), errors, pd.DataFrame(beta_rows), limits)
 
 
 def _write_results(
-    run: Run, folder: Path, subjects: pd.DataFrame, errors: list[float], curve: pd.DataFrame
+    run: Run,
+    folder: Path,
+    subjects: pd.DataFrame,
+    errors: list[float],
+    curve: pd.DataFrame,
+    thresholds: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Summarize the values of all subjects with bootstrap intervals, and write the tables."""
     resamples = run.config.evaluation.bootstrap
@@ -102,6 +112,7 @@ def _write_results(
         "seed": run.seed,
         "healthy_l1": dataclasses.asdict(error),
         "findings": check_findings(subjects, error.mean, run.seed, resamples),
+        "thresholds": thresholds,
         "beta_curve": _mean_curve(curve) if len(curve) else [],
     }
     write_results(folder, summary, extra, subjects)
