@@ -113,9 +113,8 @@ def predict(
 
     run = open_finished_run(_run_folder(profile, run_dir))
     record = predict_scan(scan, out, run, annotations or None, mask or None, show=typer.echo)
-    files = record.get("files", {})
     typer.echo(f"Written to {out}:")
-    for name in files.values() if isinstance(files, dict) else files:
+    for name in record["files"]:
         typer.echo(f"  {name}")
 
 
