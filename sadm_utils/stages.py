@@ -30,7 +30,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from sadm_utils import device
-from sadm_utils.errors import UserError, is_full_disk, writing
+from sadm_utils.errors import UserError, is_full_disk, write_error, writing
 
 NOTEBOOK_OF_STAGE = {
     "data": "01_data_preparation",
@@ -209,14 +209,15 @@ class Stage:
     def _acquire(self) -> None:
         self._lock = FileLock(self.path.parent / f".{self.name}.lock")
         try:
-            with writing(self.path):
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._lock.acquire(timeout=0)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
         except Timeout:
             raise UserError(
                 f"Another process is working on the stage {self.name!r} in {self.path.parent}: "
                 "wait for it, or choose another RUN_DIR."
             ) from None
+        except OSError as error:
+            raise write_error(self.path, error) from error
 
     def _set_aside(self) -> None:
         number = 1
