@@ -100,6 +100,24 @@ def test_results_as_table_and_as_json(sadm: Sadm, tmp_path: Path) -> None:
     assert code == 0 and json.loads(out)["rows"][0]["mean"] == 0.31
 
 
+def test_predict_opens_the_run_and_names_what_was_written(
+    sadm: Sadm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[tuple] = []
+
+    def predict_scan(*arguments: object, show: Callable[[str], None]) -> dict:
+        seen.append(arguments)
+        show("Registering.")
+        return {"files": {"map": "scan_anomaly_map.nii.gz"}}
+
+    monkeypatch.setattr("sadm_utils.predict.open_finished_run", lambda folder: f"run {folder}")
+    monkeypatch.setattr("sadm_utils.predict.predict_scan", predict_scan)
+    words = ["scan.nii.gz", "--out", "maps", "--mask", "m.nii.gz", "--run-dir", str(tmp_path)]
+    code, out, _ = sadm("predict", *words)
+    assert code == 0 and "Registering." in out and "scan_anomaly_map.nii.gz" in out
+    assert seen == [("scan.nii.gz", "maps", f"run {tmp_path}", None, "m.nii.gz")]
+
+
 def test_values_are_yaml_with_scientific_numbers() -> None:
     assert parse_overrides(["a=1e-3", "b=true", "c=[1, 2]", "d= x", "e="]) == {
         "a": 0.001,
