@@ -108,7 +108,7 @@ def test_predict_opens_the_run_and_names_what_was_written(
     def predict_scan(*arguments: object, show: Callable[[str], None]) -> dict:
         seen.append(arguments)
         show("Registering.")
-        return {"files": {"map": "scan_anomaly_map.nii.gz"}}
+        return {"files": ["scan_anomaly_map.nii.gz"]}
 
     monkeypatch.setattr("sadm_utils.predict.open_finished_run", lambda folder: f"run {folder}")
     monkeypatch.setattr("sadm_utils.predict.predict_scan", predict_scan)
