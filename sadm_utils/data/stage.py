@@ -34,7 +34,9 @@ def source_folder(run: Run) -> Path:
         return write_cohort(folder, phantom, SEED_OF_COHORT, voxel_mm, jobs=run.config.data.jobs)
     if (run.data_dir / "splits").is_dir():
         return run.data_dir
-    return prepare_source(run.data_dir, run.path / "prepared")
+    return prepare_source(
+        run.data_dir, run.path / "prepared", _report_quarters, jobs=run.config.data.jobs
+    )
 
 
 def split_names(run: Run, folder: Path) -> list[str]:
@@ -131,6 +133,12 @@ def _fingerprint(folder: Path, name: str, times: bool) -> str:
             status = Path(file).stat()
             digest.update(f"{status.st_size} {status.st_mtime_ns} ".encode())
     return digest.hexdigest()[:16]
+
+
+def _report_quarters(done: int, total: int) -> None:
+    """Say how many scans are registered, four times in all."""
+    if done == total or done * 4 // total > (done - 1) * 4 // total:
+        print(f"Registered {done} of {total} scans to MNI space.", flush=True)
 
 
 def _digest(path: Path) -> str:
