@@ -24,9 +24,9 @@ _COARSE_MM = 2
 class AnatomyRanges:
     """How much healthy subjects differ. Pairs are (low, high) of a uniform draw."""
 
-    scale: float = 0.03  # relative size, per axis, ± this
-    rotation_deg: float = 2.0  # standard deviation, per axis
-    translation_mm: float = 1.0  # standard deviation, per axis
+    scale: float = 0.02  # relative size, per axis, ± this
+    rotation_deg: float = 1.0  # standard deviation, per axis
+    translation_mm: float = 0.6  # standard deviation, per axis
     global_bend_mm: tuple[float, float] = (1.0, 2.2)  # rms of the deformation over ~40 mm
     gyral_bend_mm: tuple[float, float] = (0.4, 0.9)  # rms of the deformation over ~10 mm
     ventricle_mm: tuple[float, float] = (-0.8, 4.0)  # growth of the ventricle wall, age 20 to 85

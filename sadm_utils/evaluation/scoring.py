@@ -107,10 +107,11 @@ def maps_of_split(
 def scores(maps: VolumeMaps, median: int) -> Iterator[tuple[str, str, np.ndarray]]:
     """Yield (method, annotations, score) for each row of the table; scores are (H, W, D).
 
-    Rows: the plain intensity threshold, cDDPM (x̃ alone), and for each source of annotations the
-    four of :data:`NETWORK_METHODS`.
+    Rows: the plain intensity threshold, the same behind the median filter of x̃, cDDPM (x̃ alone),
+    and for each source of annotations the four of :data:`NETWORK_METHODS`.
     """
-    yield "Intensity", "", intensity_map(maps.image, maps.mask, "dark", median)
+    yield "Intensity", "", intensity_map(maps.image, maps.mask, "dark")
+    yield "Intensity_med", "", intensity_map(maps.image, maps.mask, "dark", median)
     yield "cDDPM", "", maps.residual
     for annotations in dict.fromkeys(source for source, _ in maps.supervised):
         for method, inputs, fused in NETWORK_METHODS:
