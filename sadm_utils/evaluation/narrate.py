@@ -1,0 +1,196 @@
+"""Say in words and tables what the results mean, misses first (chapter 6).
+
+Every sentence is made from the numbers of the run. Nothing here decides whether a claim holds: that
+is ``sadm_utils.evaluation.findings``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sadm_utils.evaluation.findings import CLAIMS, Row
+from sadm_utils.evaluation.statistics import compare
+
+Finding = Mapping[str, Any]
+GAINS: tuple[tuple[str, str, str], ...] = (
+    ("the residual as input", "Unet_res", "Unet"),
+    ("adding the residual map", "SADM", "Unet"),
+    ("both", "SADM_res", "Unet"),
+)
+"""What the method adds to a plain network: (name, with it, without it)."""
+
+
+def findings_table(findings: Sequence[Finding]) -> pd.DataFrame:
+    """One line a finding: the claim, what was measured, what it needs, and whether it holds.
+
+    ⌈Dice⌉ is shown in percent (points for differences), the l1 error in intensity units.
+    """
+    return pd.DataFrame([
+        {
+            "claim": f["claim"],
+            "measured": _show(f, f["value"]),
+            "95 % interval": _interval(f),
+            "needed": ("≤ " if _is_error(f) else "≥ ") + _show(f, f["needed"]),
+            "holds": "yes" if f["holds"] else "no",
+            "certain": _certainty(f),
+        }
+        for f in findings
+    ])  # fmt: skip
+
+
+def findings_words(findings: Sequence[Finding], subjects: pd.DataFrame) -> str:
+    """Markdown on the findings: how many hold, each miss with its reason, each narrow hold.
+
+    Parameters
+    ----------
+    findings
+        From ``check_findings``.
+    subjects
+        One value a subject, the table behind them.
+    """
+    missed = [f for f in findings if not f["holds"]]
+    narrow = [f for f in findings if f["holds"] and f["certain"] is False]
+    lines = [f"**{len(findings) - len(missed)} of {len(findings)} findings hold.**"]
+    if missed:
+        lines += ["", "These do not:", ""]
+        lines += [f"- *{f['claim']}.* {_miss(f)} {_reason(f, subjects)}".rstrip() for f in missed]
+    if narrow:
+        lines += ["", "These hold on average, but other subjects could have said otherwise:", ""]
+        lines += [f"- *{f['claim']}.* {_reason(f, subjects)}".rstrip() for f in narrow]
+    return "\n".join(lines)
+
+
+def gains_table(subjects: pd.DataFrame, metric: str = "best_dice", seed: int = 0) -> pd.DataFrame:
+    """What the parts of SADM add to a plain network: paired differences in points.
+
+    Returns
+    -------
+    One line a source of annotations and part, one column a test set; cells such as
+    ``+7.1 [3.0, 11.2]``, or a dash where one of the two rows was not measured.
+    """
+    sets = list(dict.fromkeys(subjects["test_set"]))
+    sources = [s for s in dict.fromkeys(subjects["annotations"].fillna("")) if s]
+    rows = []
+    for source in sources:
+        for name, with_it, without in GAINS:
+            pair = (with_it, source), (without, source)
+            cells = {test_set: _gain(subjects, *pair, test_set, metric, seed) for test_set in sets}
+            rows.append({"trained on": source, "what is added": name, **cells})
+    return pd.DataFrame(rows)
+
+
+def best_method(subjects: pd.DataFrame, test_set: str, metric: str = "best_dice") -> Row:
+    """(method, annotations) with the highest mean on a test set."""
+    chosen = subjects[(subjects["test_set"] == test_set) & (subjects["metric"] == metric)]
+    means = chosen.fillna({"annotations": ""}).groupby(["method", "annotations"])["value"].mean()
+    return means.idxmax()
+
+
+def values_of(
+    subjects: pd.DataFrame, test_set: str, row: Row, metric: str = "best_dice"
+) -> pd.Series:
+    """One metric of one row by subject, without the subjects for which it does not exist."""
+    chosen = subjects[
+        (subjects["test_set"] == test_set)
+        & (subjects["metric"] == metric)
+        & (subjects["method"] == row[0])
+        & (subjects["annotations"].fillna("") == row[1])
+    ]
+    return chosen.set_index("subject")["value"].dropna()
+
+
+def size_words(subjects: pd.DataFrame, sizes: pd.Series, test_set: str, row: Row) -> str:
+    """One sentence: how much better a method is on the larger half of a set's lesions.
+
+    ``sizes`` maps subjects to lesion voxels.
+    """
+    values = values_of(subjects, test_set, row)
+    voxels = sizes.reindex(values.index)
+    if len(values) < 2:
+        return f"{test_set} has too few subjects to compare lesion sizes."
+    small = voxels <= voxels.median()
+    small_mean, large_mean = (100 * values[part].mean() for part in (small, ~small))
+    if np.isnan(large_mean):
+        return f"All lesions of {test_set} are of one size."
+    return (
+        f"{test_set}: ⌈Dice⌉ {large_mean:.0f} on the larger half of the lesions, {small_mean:.0f} "
+        f"on the smaller one (up to {voxels.median():.0f} voxels)."
+    )
+
+
+def _is_error(finding: Finding) -> bool:
+    """The healthy reconstruction error: smaller is better, and it is no percentage."""
+    return finding["claim"].startswith("healthy l1")
+
+
+def _show(finding: Finding, value: float) -> str:
+    return f"{value:.4f}" if _is_error(finding) else f"{100 * value:.1f}"
+
+
+def _interval(finding: Finding) -> str:
+    ends = (finding["low"], finding["high"])
+    if any(end is None or np.isnan(end) for end in ends):
+        return "–"
+    return f"[{_show(finding, ends[0])}, {_show(finding, ends[1])}]"
+
+
+def _certainty(finding: Finding) -> str:
+    """Whether the whole interval agrees with the verdict of the mean."""
+    if finding["low"] is None or np.isnan(finding["low"]):
+        return "–"
+    agrees = finding["certain"] if finding["holds"] else finding["high"] < finding["needed"]
+    return "yes" if agrees else "no"
+
+
+def _miss(finding: Finding) -> str:
+    """How far a claim was missed, and whether that could be the choice of subjects."""
+    if _is_error(finding):
+        return (
+            f"Measured {finding['value']:.4f}: the reconstructions are less exact than demanded."
+        )
+    gap = 100 * (finding["needed"] - finding["value"])
+    text = f"It falls short by {gap:.1f} points."
+    if finding["high"] is None or np.isnan(finding["high"]):
+        return text
+    if finding["high"] >= finding["needed"]:
+        return f"{text} The interval reaches the mark, so other subjects could have met it."
+    return f"{text} The whole interval lies below, so this is not a matter of which subjects."
+
+
+def _reason(finding: Finding, subjects: pd.DataFrame) -> str:
+    """What the subjects show about a claim: who wins how often, or what kind of error prevails."""
+    claim = next((c for c in CLAIMS if c.text == finding["claim"]), None)
+    if claim is None:
+        return ""
+    a = values_of(subjects, claim.test_set, claim.a)
+    if claim.b is not None:
+        b = values_of(subjects, claim.test_set, claim.b).reindex(a.index)
+        wins = int((a - claim.factor * b >= claim.margin).sum())
+        return f"The claim is true of {wins} of {len(a)} subjects."
+    wins = int((a >= claim.margin).sum())
+    text = f"{wins} of {len(a)} subjects reach it."
+    rates = [100 * values_of(subjects, claim.test_set, claim.a, name).mean()
+             for name in ("recall", "precision")]  # fmt: skip
+    if any(np.isnan(rate) for rate in rates):
+        return text
+    return (
+        f"{text} At the validation threshold, {rates[0]:.0f} % of the lesion is found, and "
+        f"{rates[1]:.0f} % of what is marked is lesion."
+    )
+
+
+def _gain(
+    subjects: pd.DataFrame, a: Row, b: Row, test_set: str, metric: str, seed: int
+) -> str:
+    try:
+        difference = compare(subjects, a, b, test_set, metric, seed)
+    except ValueError:  # one of the two was not measured
+        return "–"
+    text = f"{100 * difference.mean:+.1f}"
+    if np.isnan(difference.low):
+        return text
+    return f"{text} [{100 * difference.low:.1f}, {100 * difference.high:.1f}]"

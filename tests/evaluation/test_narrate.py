@@ -1,0 +1,76 @@
+"""Words about results say what the numbers say, above all where a claim is missed."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from sadm_utils.evaluation.findings import check_findings
+from sadm_utils.evaluation.narrate import (
+    best_method,
+    findings_table,
+    findings_words,
+    gains_table,
+    size_words,
+    values_of,
+)
+
+
+def make_subjects(values: dict[tuple[str, str, str], list[float]]) -> pd.DataFrame:
+    """⌈Dice⌉ a subject by (method, annotations, test set)."""
+    return pd.DataFrame([
+        {"method": method, "annotations": source, "test_set": test_set, "subject": f"s{number}",
+         "metric": "best_dice", "value": value}
+        for (method, source, test_set), row in values.items()
+        for number, value in enumerate(row)
+    ])  # fmt: skip
+
+
+@pytest.fixture()
+def subjects() -> pd.DataFrame:
+    return make_subjects({
+        ("cDDPM", "", "Brats21"): [0.2, 0.3, 0.25, 0.25],
+        ("Intensity", "", "Brats21"): [0.1, 0.1, 0.1, 0.1],
+        ("Unet", "brats21", "Brats21"): [0.5, 0.5, 0.5, 0.5],
+        ("SADM_res", "brats21", "Brats21"): [0.55, 0.7, 0.55, 0.65],
+    })
+
+
+def test_every_miss_is_named_with_its_gap(subjects: pd.DataFrame) -> None:
+    findings = check_findings(subjects, healthy_l1=0.04, resamples=200)
+    text = findings_words(findings, subjects)
+    assert text.startswith("**2 of 4 findings hold.**")
+    assert "healthy l1 error inside the brain is at most 0.035.* Measured 0.0400" in text
+    assert "cDDPM reaches 30 on tumor.* It falls short by 5.0 points" in text
+    assert "1 of 4 subjects reach it" in text
+    assert "1.5 times" not in text, "it holds, for every subject"
+
+
+def test_a_narrow_hold_is_not_sold_as_certain(subjects: pd.DataFrame) -> None:
+    findings = check_findings(subjects, healthy_l1=0.02, resamples=200)
+    table = findings_table(findings).set_index("claim")
+    row = table.loc["SADM_res trained on brats21 reaches 60 on tumor"]
+    assert (row["measured"], row["needed"], row["holds"]) == ("61.3", "≥ 60.0", "yes")
+    assert row["certain"] == "no"
+    assert "other subjects could have said otherwise" in findings_words(findings, subjects)
+    error = table.loc["healthy l1 error inside the brain is at most 0.035"]
+    assert (error["measured"], error["needed"], error["certain"]) == ("0.0200", "≤ 0.0350", "–")
+
+
+def test_gains_are_paired_and_gaps_stay_empty(subjects: pd.DataFrame) -> None:
+    table = gains_table(subjects).set_index("what is added")
+    assert table.loc["both", "Brats21"].startswith("+11.3 [")
+    assert table.loc["the residual as input", "Brats21"] == "–"
+
+
+def test_best_method_and_values(subjects: pd.DataFrame) -> None:
+    assert best_method(subjects, "Brats21") == ("SADM_res", "brats21")
+    assert values_of(subjects, "Brats21", ("cDDPM", "")).tolist() == [0.2, 0.3, 0.25, 0.25]
+
+
+def test_size_words_compare_the_halves(subjects: pd.DataFrame) -> None:
+    sizes = pd.Series({"s0": 10, "s1": 90, "s2": 20, "s3": 80})
+    text = size_words(subjects, sizes, "Brats21", ("SADM_res", "brats21"))
+    assert "68 on the larger half" in text and "55 on the smaller" in text
+    one = subjects[subjects["subject"] == "s0"]
+    assert "too few" in size_words(one, sizes, "Brats21", ("SADM_res", "brats21"))
