@@ -103,13 +103,14 @@ class EpochLoader(pl.LightningDataModule):
         epoch = self.trainer.fit_loop.epoch_progress.current.processed
         data = self.epoch_data(epoch)
         size = len(data)  # type: ignore[arg-type]
+        draw = device.generator(self.seed, SHUFFLE_SALT, epoch)
         return DataLoader(
             data,
             batch_size=min(self.train_config.batch_size, size),
-            shuffle=True,
+            sampler=torch.randperm(size, generator=draw).tolist(),  # the same, however often begun
             drop_last=True,
             num_workers=self.train_config.workers,
-            generator=device.generator(self.seed, SHUFFLE_SALT, epoch),
+            generator=draw,
             pin_memory=device.get_device().type != "cpu",
         )
 
