@@ -37,12 +37,15 @@ INTERVALS = {
     "encoder.drop_path": "[0, 1)",
     "spark.patch": "[32, inf)",
     "spark.mask_ratio": "(0, 1)",
+    "spark.decoder_width": "[1, inf)",
     "cddpm.blocks": "[1, inf)",
+    "cddpm.groups": "[1, inf)",
     "cddpm.timesteps": "[1, inf)",
     "cddpm.noise_octaves": "[1, inf)",
     "cddpm.noise_persistence": "(0, inf)",
     "cddpm.noise_feature_size": "[1, inf)",
     "sadm.depth": "[1, inf)",
+    "sadm.annotated_slices": "[1, inf)",
     "sadm.distinct_epochs": "[1, inf)",
     "evaluation.median": "[0, inf)",
     "evaluation.ssim_sigma": "(0, inf)",
@@ -73,9 +76,9 @@ def check_limits(settings: dict[str, Any]) -> None:
     levels, steps = settings["cddpm.levels"], settings["cddpm.timesteps"]
     if not levels or not all(1 <= level <= steps for level in levels):
         _refuse("cddpm.levels", f"a list of noise levels from 1 to {steps}", levels)
-    for key in ("cddpm.width", "spark.decoder_width"):  # norm groups; five halvings
-        if settings[key] < 32 or settings[key] % 32:
-            _refuse(key, "a multiple of 32", settings[key])
+    for key, step in (("cddpm.width", 2), ("spark.decoder_width", 32)):  # sin and cos; 5 halvings
+        if settings[key] % step:
+            _refuse(key, f"a multiple of {step}", settings[key])
     if settings["evaluation.median"] not in (0, *range(1, 99, 2)):
         _refuse("evaluation.median", "0 or odd", settings["evaluation.median"])
     _check_shape(settings)
