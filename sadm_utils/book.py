@@ -6,18 +6,14 @@ import csv
 import json
 import os
 import platform
-import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import psutil
-from filelock import FileLock, Timeout
-
 from sadm_utils.config import load_config
+from sadm_utils.costs import DISK_GIB, ESTIMATES, SITE, check_disk, read_timings
 from sadm_utils.device import device_name
 from sadm_utils.errors import UserError
 from sadm_utils.execute import (
@@ -30,42 +26,13 @@ from sadm_utils.execute import (
     reusable,
     stage_identities,
 )
+from sadm_utils.lock import locked
 from sadm_utils.progress import Monitor, NotebookLog, TimeLeft, clock, gigabytes
 from sadm_utils.runs import git_commit, project_root, write_atomic
 from sadm_utils.website import build_site
 
 # Sources of labels of chapter 5, and the list of subjects that each needs.
 ANNOTATIONS = {"draem": "", "brats21": "Brats21_val", "atlas_v2": "ATLAS_val"}
-SITE = "site"
-LOCK_PATIENCE = 20.0  # seconds to wait for another build to end
-
-# Seconds a notebook took on two CPU cores, and the gibibytes a run needs on disk; what a run
-# measured itself (timings.json) goes before these.
-ESTIMATES: dict[str, dict[str, float]] = {
-    "smoke": {
-        "01_data_preparation": 25,
-        "02_draem_anomalies": 20,
-        "03_spark_pretraining": 20,
-        "04_cddpm_training": 25,
-        "05_sadm_training-draem": 25,
-        "05_sadm_training-brats21": 25,
-        "05_sadm_training-atlas_v2": 25,
-        "06_evaluation": 25,
-        SITE: 30,
-    },
-    "demo": {
-        "01_data_preparation": 120,
-        "02_draem_anomalies": 40,
-        "03_spark_pretraining": 150,
-        "04_cddpm_training": 660,
-        "05_sadm_training-draem": 210,
-        "05_sadm_training-brats21": 190,
-        "05_sadm_training-atlas_v2": 190,
-        "06_evaluation": 120,
-        SITE: 40,
-    },
-}
-DISK_GIB = {"smoke": 0.5, "demo": 2.0, "paper": 60.0}
 
 
 def plan_book(parameters: Mapping[str, Any]) -> list[NotebookRun]:
@@ -298,90 +265,6 @@ def splits_of(folder: Path) -> set[str]:
             return {row["split"] for row in csv.DictReader(file)}
     except (OSError, KeyError):
         return set()
-
-
-def read_timings(folder: Path) -> dict[str, dict[str, Any]]:
-    """Durations and peak memory that a run folder has on record; empty if there are none."""
-    try:
-        return json.loads((folder / "timings.json").read_text())
-    except (OSError, ValueError):
-        return {}
-
-
-def check_disk(folder: Path, needed_gib: float) -> None:
-    """Refuse to start on a disk that a run would fill.
-
-    Raises
-    ------
-    UserError
-        Naming the folder, the space needed and the space free.
-    """
-    present = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    free = shutil.disk_usage(folder).free
-    if free + present < needed_gib * 2**30:
-        raise UserError(
-            f"A run needs about {needed_gib:g} GiB, but {folder} has {gigabytes(free)} free: free "
-            "some space or choose another place with --run-dir."
-        )
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[Any]:
-    """Hold the lock of a run folder; a build that was killed leaves no lock behind.
-
-    Yields a function that notes the processes of this build, so that the next one can end a
-    kernel that outlived a killed build.
-    """
-    lock = FileLock(folder / ".book.lock")
-    note = folder / ".book.processes"
-    try:
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:  # a build that was told to stop needs a moment
-            print(f"Another build is running in {folder}: waiting for it to end.", flush=True)
-            lock.acquire(timeout=LOCK_PATIENCE)
-    except Timeout:
-        raise UserError(
-            f"Another build is running in {folder}: stop it, or choose another --run-dir."
-        ) from None
-    try:
-        _end_orphans(note)
-        known: set[int] = set()
-
-        def write_processes(children: list[psutil.Process]) -> None:
-            pids = {child.pid for child in children}
-            if pids != known:
-                known.clear()
-                known.update(pids)
-                note.write_text(json.dumps([[c.pid, c.create_time()] for c in children]))
-
-        yield write_processes
-        note.unlink(missing_ok=True)
-    finally:
-        lock.release()
-
-
-def _end_orphans(note: Path) -> None:
-    """End the processes that a killed build noted and that are still alive."""
-    try:
-        noted = json.loads(note.read_text())
-    except (OSError, ValueError):
-        return
-    orphans = []
-    for pid, created in noted:
-        try:
-            process = psutil.Process(pid)
-            if abs(process.create_time() - created) < 1:
-                process.terminate()
-                orphans.append(process)
-        except psutil.Error:
-            continue
-    _, alive = psutil.wait_procs(orphans, timeout=5)
-    for process in alive:
-        process.kill()
-    if orphans:
-        print(f"Ended {len(orphans)} process(es) left by a build that was killed.", flush=True)
-    note.unlink(missing_ok=True)
 
 
 def _make_folder(folder: Path) -> None:

@@ -38,7 +38,10 @@ PACKAGE = Path(__file__).parent
 # The rooms of the package in the order of the chapters: room k belongs to notebook k.
 CHAPTERS = ("data", "draem", "spark", "cddpm", "sadm", "evaluation")
 # Modules that steer and render, and change nothing that a notebook computes or shows.
-STEERING_MODULES = ("book", "cli", "doctor", "execute", "offline", "progress", "website")
+STEERING_MODULES = (
+    *("book", "cli", "costs", "doctor", "execute"),
+    *("lock", "offline", "progress", "website"),
+)
 VERSIONS_IN_KEY = ("torch", "pytorch-lightning", "numpy", "scipy", "nilearn", "SimpleITK")
 
 

@@ -14,19 +14,19 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from sadm_utils import book, execute, website
+from sadm_utils import book, execute, lock, website
 from sadm_utils.book import (
     ANNOTATIONS,
-    check_disk,
     common_parameters,
-    locked,
     pages_of,
     plan_book,
     run_notebook,
     run_plan,
 )
+from sadm_utils.costs import check_disk
 from sadm_utils.errors import UserError
 from sadm_utils.execute import NotebookFailed, NotebookRun, execution_key, package_digest
+from sadm_utils.lock import locked
 from sadm_utils.sadm.training import SET_OF_ANNOTATIONS, stage_name
 from sadm_utils.website import SiteFailed, prepare_page, stage_sources
 
@@ -51,7 +51,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write_notebook(root / "notebooks" / f"{name}.ipynb", STAGE.replace("STAGE", stage))
     for module in (book, execute, website):
         monkeypatch.setattr(module, "project_root", lambda: root)
-    monkeypatch.setattr(book, "LOCK_PATIENCE", 0)
+    monkeypatch.setattr(lock, "PATIENCE", 0)
     return root
 
 

@@ -1,0 +1,66 @@
+"""What a book costs: expected and measured time, and room on the disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from sadm_utils.errors import UserError
+from sadm_utils.progress import gigabytes
+
+SITE = "site"  # the step after the last notebook
+
+# Seconds a notebook took on two CPU cores, and the gibibytes a run needs on disk; what a run
+# measured itself (timings.json) goes before these.
+ESTIMATES: dict[str, dict[str, float]] = {
+    "smoke": {
+        "01_data_preparation": 25,
+        "02_draem_anomalies": 20,
+        "03_spark_pretraining": 20,
+        "04_cddpm_training": 25,
+        "05_sadm_training-draem": 25,
+        "05_sadm_training-brats21": 25,
+        "05_sadm_training-atlas_v2": 25,
+        "06_evaluation": 25,
+        SITE: 30,
+    },
+    "demo": {
+        "01_data_preparation": 120,
+        "02_draem_anomalies": 40,
+        "03_spark_pretraining": 150,
+        "04_cddpm_training": 660,
+        "05_sadm_training-draem": 210,
+        "05_sadm_training-brats21": 190,
+        "05_sadm_training-atlas_v2": 190,
+        "06_evaluation": 120,
+        SITE: 40,
+    },
+}
+DISK_GIB = {"smoke": 0.5, "demo": 2.0, "paper": 60.0}
+
+
+def read_timings(folder: Path) -> dict[str, dict[str, Any]]:
+    """Durations and peak memory that a run folder has on record; empty if there are none."""
+    try:
+        return json.loads((folder / "timings.json").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def check_disk(folder: Path, needed_gib: float) -> None:
+    """Refuse to start on a disk that a run would fill.
+
+    Raises
+    ------
+    UserError
+        Naming the folder, the space needed and the space free.
+    """
+    present = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    free = shutil.disk_usage(folder).free
+    if free + present < needed_gib * 2**30:
+        raise UserError(
+            f"A run needs about {needed_gib:g} GiB, but {folder} has {gigabytes(free)} free: free "
+            "some space or choose another place with --run-dir."
+        )
