@@ -30,8 +30,8 @@ TINY: dict[str, Any] = {
     "sadm.width": 4, "sadm.depth": 2, "sadm.distinct_epochs": 2,
     "sadm.annotated_slices": 2,
     **{f"{room}.train.{k}": v for room in ("spark", "cddpm", "sadm") for k, v in TRAIN.items()},
-    "cddpm.train.ema_decay": 0.5, "evaluation.median": 3, "evaluation.bootstrap": 50,
-    "evaluation.betas": 3,
+    "sadm.train.epochs": 3, "cddpm.train.ema_decay": 0.5,
+    "evaluation.median": 3, "evaluation.bootstrap": 50, "evaluation.betas": 3,
 }  # fmt: skip
 OpenTiny = Callable[..., Run]
 
