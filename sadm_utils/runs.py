@@ -124,6 +124,7 @@ def open_run(
     UserError
         If a parameter is unknown, of the wrong type, or the data folder is missing.
     """
+    check_injected()
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise UserError(f"SEED must be a whole number of at least 0, not {seed!r}.")
     config = load_config(profile, overrides)
