@@ -15,6 +15,7 @@ from typing import Any
 from sadm_utils import device
 from sadm_utils.config import Config, flatten, load_config, to_dict
 from sadm_utils.errors import UserError, writing
+from sadm_utils.parameters import check_injected
 from sadm_utils.stages import (
     NOTEBOOK_OF_STAGE,
     Stage,
