@@ -139,6 +139,7 @@ def _cell(value: Any, digits: int) -> str:
         return "—"
     if isinstance(value, bool) or not isinstance(value, float):
         return str(value)
+    value += 0.0  # −0 becomes 0
     if value == 0 or 1e-4 <= abs(value) < 1e6:
         decimals = max(digits - 1 - (math.floor(math.log10(abs(value))) if value else 0), 0)
         return f"{value:,.{decimals}f}"

@@ -29,7 +29,7 @@ def test_table_formats_numbers_and_escapes_text():
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.0, "0.00"), (1234.5, "1,234"), (9.999, "10.00"), (3e-7, "3.00e-07")]
+    ("value", "text"), [(-0.0, "0.00"), (1234.5, "1,234"), (9.999, "10.00"), (3e-7, "3.00e-07")]
 )
 def test_table_keeps_significant_digits(value, text):
     assert table(pd.DataFrame({"v": [value]})).frame["v"].tolist() == [text]
