@@ -57,11 +57,11 @@ def brain_facts(prediction: Prediction) -> dict[str, Any]:
     both = (registered.mask > 0) & template.mask
     likeness = np.corrcoef(registered.image[both], template.image[both])[0, 1]
     scale = abs(np.linalg.det(registered.matrix[:3, :3]))
-    examined = np.count_nonzero(prediction.native["brain_mask"])
+    examined = int(np.count_nonzero(prediction.native["brain_mask"]))
     return {
         "source": registered.brain.source,
         "note": registered.brain.note,
-        "overlap_with_template": round(registered.dice, 3),
+        "overlap_with_template": round(float(registered.dice), 3),
         "likeness_to_template": round(float(likeness), 3),
         "volume_ml": round(float(np.count_nonzero(registered.mask) * scale / 1000), 1),
         "examined_ml": round(examined * prediction.voxel_ml, 1),

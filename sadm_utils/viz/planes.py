@@ -100,7 +100,7 @@ def draw_overlay(
 ) -> Any:
     """Lay a slice of scores over a slice of the scan; low scores are transparent."""
     _gray(ax, plane)
-    opacity = 0.85 * np.clip(score / limit, 0, 1) ** 0.7
+    opacity = 0.85 * np.clip(score / limit, 0, 1) ** 1.2
     drawn = ax.imshow(
         score.T, origin="lower", cmap="inferno", vmin=0, vmax=limit, alpha=opacity.T
     )
