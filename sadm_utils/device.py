@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 import torch
@@ -76,6 +77,7 @@ def seeded(*key: int) -> Iterator[None]:
         yield
 
 
+@cache
 def _cpu_flags() -> str:
     if not os.path.exists("/proc/cpuinfo"):
         return ""

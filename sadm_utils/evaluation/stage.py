@@ -1,8 +1,10 @@
 """The stage ``evaluation``: every method on every test set, with thresholds from validation."""
 
 import dataclasses
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,15 @@ METRICS = ("best_dice", "dice", "auprc", "auroc", "precision", "recall", "specif
 SYNTHETIC, SYNTHETIC_SALT, KEPT_MAPS = "DRAEM", 29, 4
 
 
+@cache
+def _code() -> str:
+    """Hash of this chapter's sources."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def finished_networks(run: Run) -> list[tuple[str, str]]:
     """(annotations, inputs) of every network that is finished in the run."""
     names = [(source, inputs) for source in SET_OF_ANNOTATIONS for inputs in INPUTS]
@@ -50,6 +61,7 @@ def evaluation_stage(run: Run) -> Stage:
         "evaluation": to_dict(config.evaluation),
         "draem": to_dict(config.draem),
         "data": {"holdout": config.data.holdout},
+        "code": _code(),  # quick to compute again, unlike a training
     }
     networks = [stage_name(*name) for name in finished_networks(run)]
     return run.stage("evaluation", settings, ["data", "cddpm", *networks])

@@ -232,3 +232,10 @@ def test_evaluation_of_another_network_is_refused(run: Run, open_tiny: OpenTiny)
     other = open_tiny(run.path, sadm__train__epochs=5)
     with pytest.raises(UserError, match=r"'sadm-.*sadm.train.epochs = 3.*has 5.*05_sadm"):
         evaluate(other)
+
+
+def test_results_of_older_code_are_not_reused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = stage.evaluation_stage(run)
+    assert before.complete
+    monkeypatch.setattr(stage, "_code", lambda: "newer")
+    assert not stage.evaluation_stage(run).complete
