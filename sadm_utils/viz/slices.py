@@ -15,6 +15,7 @@ KINDS: dict[str, tuple[str, tuple[float, float] | None]] = {
     "image": ("gray", (0.0, 1.0)),
     "mask": ("gray", (0.0, 1.0)),
     "score": ("inferno", None),
+    "probability": ("inferno", (0.0, 1.0)),
     "noise": ("gray", None),
     "signed": ("coolwarm", None),
 }
@@ -130,8 +131,8 @@ def show_slices(
     titles, row_titles : sequence of str
         Above the columns, and left of the rows.
     kind : str or one str a column
-        "image" and "mask" (gray, 0 to 1), "score" (inferno from 0), "noise" (gray, own range),
-        "signed" (blue below 0, red above).
+        "image" and "mask" (gray, 0 to 1), "score" (inferno from 0), "probability" (inferno, 0 to
+        1), "noise" (gray, own range), "signed" (blue below 0, red above).
     index : int, optional
         The axial slice of volumes; by default the middle one.
     seg : array, optional

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sadm_utils.sadm.fusion import fuse
+from sadm_utils.viz import show_slices
 from sadm_utils.viz.plots import embedding, history_panels, lines, points, show_source
 
 
@@ -40,3 +41,9 @@ def test_source_is_shown_without_its_docstring() -> None:
     shown = show_source(fuse).data
     assert shown.startswith("```python\ndef fuse(") and shown.endswith("\n```")
     assert "return beta * reconstruction_map" in shown and '"""' not in shown
+
+
+def test_probabilities_are_drawn_on_one_scale() -> None:
+    faint, sure = np.full((4, 4), 0.01), np.full((4, 4), 0.99)
+    figure = show_slices([faint, sure], kind="probability")
+    assert [ax.images[0].get_clim() for ax in figure.axes] == [(0, 1), (0, 1)]
