@@ -27,18 +27,18 @@ ESTIMATES: dict[str, dict[str, float]] = {
         SITE: 30,
     },
     "demo": {
-        "01_data_preparation": 120,
-        "02_draem_anomalies": 40,
-        "03_spark_pretraining": 150,
-        "04_cddpm_training": 660,
-        "05_sadm_training-draem": 210,
-        "05_sadm_training-brats21": 190,
-        "05_sadm_training-atlas_v2": 190,
-        "06_evaluation": 120,
-        SITE: 40,
+        "01_data_preparation": 79,
+        "02_draem_anomalies": 17,
+        "03_spark_pretraining": 55,
+        "04_cddpm_training": 902,
+        "05_sadm_training-draem": 199,
+        "05_sadm_training-brats21": 202,
+        "05_sadm_training-atlas_v2": 203,
+        "06_evaluation": 245,
+        SITE: 10,
     },
 }
-DISK_GIB = {"smoke": 0.5, "demo": 2.0, "paper": 60.0}
+DISK_GIB = {"smoke": 0.5, "demo": 0.6, "paper": 60.0}
 
 
 def read_timings(folder: Path) -> dict[str, dict[str, Any]]:
