@@ -40,6 +40,7 @@ def test_cost_card_reads_records(tmp_path):
     folder = tmp_path / "spark"
     folder.mkdir()
     record = {"duration_s": 75.2, "device": "CPU", "profile": "smoke", "seed": 3, "commit": ""}
+    record |= {"key": "k", "identity": "i", "parents": {}, "metrics": {}}
     (folder / "record.json").write_text(json.dumps(record))
     weights = {"conv.weight": torch.zeros(2, 3), "bn.running_mean": torch.zeros(7)}
     weights["bn.num_batches_tracked"] = torch.tensor(1)

@@ -125,6 +125,15 @@ def test_what_a_killed_run_left_is_kept_for_resuming(run: Run) -> None:
     assert not again.checkpoint_path.exists()
 
 
+def test_what_a_killed_run_was_writing_is_removed(run: Run) -> None:
+    stage = run.stage("data", {})
+    stage.begin()
+    (stage.path / ".IXI_test_image.npy.x7").write_text("half")
+    stage.release()
+    run.stage("data", {}).begin()
+    assert [p.name for p in stage.path.iterdir()] == ["config.yaml"]
+
+
 def test_record_of_other_settings_never_counts_for_a_stage_under_way(run: Run) -> None:
     data_stage(run)
     (run.path / "data" / "config.yaml").unlink()

@@ -14,7 +14,13 @@ import pytest
 import torch
 
 from sadm_utils import device
-from sadm_utils.cddpm.training import healthy_error, load_cddpm, start_model, train_cddpm
+from sadm_utils.cddpm.training import (
+    healthy_error,
+    load_cddpm,
+    reconstruct_slices,
+    start_model,
+    train_cddpm,
+)
 from sadm_utils.data.stage import data_stage, healthy, open_data, prepare_data, training_slices
 from sadm_utils.errors import UserError
 from sadm_utils.runs import Run
@@ -153,8 +159,8 @@ def test_cached_slices_equal_a_recomputation(run: Run, slices: AnnotatedSlices) 
 
 
 def test_cached_reconstructions_are_the_models_own(run: Run, slices: AnnotatedSlices) -> None:
-    items = tensors(slices(0))
-    draw, model = device.generator(run.seed, LEVEL_SALT, 0), slices.model
+    items = tensors(slices(1))
+    draw, model = device.generator(run.seed, LEVEL_SALT, 1), slices.model
     levels = torch.tensor([300, 600])
     steps = levels[torch.randint(2, (len(items["image"]),), generator=draw)] - 1
     assert steps.unique().tolist() == [299, 599]
@@ -227,6 +233,15 @@ def test_healthy_error_is_measured_inside_the_brain(run: Run) -> None:
     assert outside.sum() > 0
     model.reconstruct = lambda image, draw: torch.where(image > 0, image, 9.0)[None]
     assert healthy_error(volumes, run)(model) < 1
+
+
+def test_noise_differs_between_batches_and_not_between_calls(run: Run) -> None:
+    model, image = load_cddpm(run), torch.rand(1, 1, 64, 64).expand(4, 1, 64, 64)
+    one, two = (reconstruct_slices(model, image, seed=3, batch_size=2) for _ in range(2))
+    assert one.shape == (2, 4, 1, 64, 64) and torch.equal(one, two)
+    each = [one[0, k] for k in range(4)]
+    assert not any(torch.allclose(each[0], other, atol=1e-4) for other in each[1:])
+    assert not torch.equal(one, reconstruct_slices(model, image, seed=4, batch_size=2))
 
 
 def test_recorded_error_is_that_of_the_kept_weights(run: Run) -> None:

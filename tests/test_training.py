@@ -72,7 +72,8 @@ def test_killed_process_resumes_to_the_same_weights(tmp_path: Path) -> None:
     assert len(fit(resumed, epoch_data, stage)) == TRAIN.epochs
     assert len(resumed.rates) == 2 * STEPS
     fit(undisturbed, epoch_data, toy_stage(tmp_path / "other"))
-    assert_same_weights(undisturbed, resumed)
+    for one, two in zip(undisturbed.parameters(), resumed.parameters(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6)  # two processes round apart
 
 
 def test_killed_behind_the_last_epoch_still_keeps_the_average(tmp_path: Path) -> None:
@@ -204,10 +205,14 @@ def test_interrupt_ends_the_training_and_not_the_process(tmp_path: Path) -> None
         if step == STEPS + 1:
             raise KeyboardInterrupt
 
-    handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        fit(Toy(at_step=interrupt), epoch_data, toy_stage(tmp_path))
-    assert signal.getsignal(signal.SIGINT) is handler, "the next interrupt would be ignored"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit(Toy(at_step=interrupt), epoch_data, toy_stage(tmp_path))
+        handler = signal.getsignal(signal.SIGINT)
+        assert handler is signal.default_int_handler, "the next interrupt would be ignored"
+    finally:
+        signal.signal(signal.SIGINT, before)
     resumed = Toy()
     fit(resumed, epoch_data, toy_stage(tmp_path))
     assert len(resumed.rates) == 3 * STEPS

@@ -33,7 +33,7 @@ class Toy(TrainedModule):
         self.rates: list[float] = []
         torch.manual_seed(0)
         self.net = nn.Sequential(
-            nn.Linear(2, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 1)
+            nn.Linear(2, 8, bias=False), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 1)
         )
 
     def training_step(self, batch: list[torch.Tensor], index: int) -> torch.Tensor:

@@ -60,6 +60,8 @@ def test_anomalies_stay_in_the_brain_and_the_mask_tells_what_changed(size, dtype
     assert torch.equal(out[mask == 0], image[mask == 0])
     assert (out != image)[mask == 1].float().mean() > 0.97
     assert details["opacity"].min() >= 0.2 and details["opacity"].max() <= 1
+    assert details["opacity"].unique().numel() == len(image), "one opacity an image"
+    assert details["opacity"].max() - details["opacity"].min() > 0.1
     by_hand = (1 - details["opacity"]) * image + details["opacity"] * details["texture"]
     assert torch.allclose(out[mask == 1], by_hand[mask == 1], atol=1e-6)
     assert details["operations"].shape == (32, 3)

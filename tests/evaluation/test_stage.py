@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from sadm_utils.cddpm.training import load_cddpm
+from sadm_utils.cddpm.training import load_cddpm, reconstruct_slices
 from sadm_utils.data.stage import healthy, open_data
 from sadm_utils.data.volumes import Volumes
 from sadm_utils.errors import UserError
 from sadm_utils.evaluation import stage
+from sadm_utils.evaluation.anomaly_map import reconstruction_map
 from sadm_utils.evaluation.metrics import dice_at, l1_error
 from sadm_utils.evaluation.scoring import VolumeMaps, compute_maps, maps_of_split, scores
 from sadm_utils.evaluation.stage import (
@@ -165,6 +167,19 @@ def test_maps_are_pure_functions_of_the_seed(run: Run) -> None:
     assert one.reconstruction.shape == image.shape == one.seg.shape and not one.seg.any()
     assert one.reconstruction.min() >= 0 and one.reconstruction.max() <= 1
     assert not one.supervised["draem", "residual"][mask == 0].any()
+
+
+def test_reconstruction_is_the_mean_over_the_levels(run: Run) -> None:
+    volumes, model = open_data(run)["MSLUB_test"], load_cddpm(run)
+    image, mask = volumes.volume(0), volumes.volume(0, "mask")
+    maps = compute_maps(image, mask, model, {}, run.config.evaluation, 5)
+    slices = torch.from_numpy(image).permute(2, 0, 1)[:, None]
+    each = reconstruct_slices(model, slices, 5, run.config.evaluation.batch_size)[:, :, 0]
+    mean = each.mean(0).permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(maps.reconstruction, mean, atol=1e-5)
+    assert np.abs(maps.reconstruction - each[0].permute(1, 2, 0).numpy()).max() > 1e-3
+    expected = reconstruction_map(image, mean, mask, median=3)
+    np.testing.assert_allclose(maps.residual, expected, atol=1e-4)
 
 
 def test_rows_differ_by_network_and_fusion_alone() -> None:
