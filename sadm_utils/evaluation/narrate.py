@@ -56,10 +56,10 @@ def findings_words(findings: Sequence[Finding], subjects: pd.DataFrame) -> str:
     narrow = [f for f in findings if f["holds"] and f["certain"] is False]
     lines = [f"**{len(findings) - len(missed)} of {len(findings)} findings hold.**"]
     if missed:
-        lines += ["", "These do not:", ""]
+        lines += ["", "This one does not:" if len(missed) == 1 else "These do not:", ""]
         lines += [f"- *{f['claim']}.* {_miss(f)} {_reason(f, subjects)}".rstrip() for f in missed]
     if narrow:
-        lines += ["", "These hold on average, but other subjects could have said otherwise:", ""]
+        lines += ["", "On average this holds, but other subjects could have said otherwise:", ""]
         lines += [f"- *{f['claim']}.* {_reason(f, subjects)}".rstrip() for f in narrow]
     return "\n".join(lines)
 
@@ -81,6 +81,49 @@ def gains_table(subjects: pd.DataFrame, metric: str = "best_dice", seed: int = 0
             cells = {test_set: _gain(subjects, *pair, test_set, metric, seed) for test_set in sets}
             rows.append({"trained on": source, "what is added": name, **cells})
     return pd.DataFrame(rows)
+
+
+def best_weights(curve: pd.DataFrame) -> pd.DataFrame:
+    """For each pair of annotations and test set: the best fusion weight, and what the sum loses.
+
+    Parameters
+    ----------
+    curve
+        Columns annotations, test_set, beta, best_dice (a fraction).
+
+    Returns
+    -------
+    One line a pair, ⌈Dice⌉ in percent. The plain sum ranks voxels like the weight 0.5.
+    """
+    rows = []
+    for (source, test_set), part in curve.groupby(["annotations", "test_set"], sort=False):
+        percent = 100 * part.set_index("beta")["best_dice"]
+        at_sum = percent[(percent.index.to_series() - 0.5).abs().idxmin()]
+        rows.append({
+            "trained on": source, "tested on": test_set, "best β": f"{percent.idxmax():.1f}",
+            "⌈Dice⌉ there": f"{percent.max():.1f}", "at β = 0.5": f"{at_sum:.1f}",
+            "lost by the sum": f"{percent.max() - at_sum:.1f}",
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def set_words(subjects: pd.DataFrame, test_set: str, useful: float = 0.2) -> str:
+    """One sentence: which method is best on a test set, and whether any is of use there.
+
+    ``useful`` is the mean ⌈Dice⌉ below which the sentence says that none is.
+    """
+    row = best_method(subjects, test_set)
+    values = 100 * values_of(subjects, test_set, row)
+    name = f"{row[0]} trained on {row[1]}" if row[1] else row[0]
+    if values.mean() < 100 * useful:
+        return (
+            f"{test_set}: **no method finds these lesions.** The best, {name}, reaches "
+            f"{values.mean():.0f} on average."
+        )
+    return (
+        f"{test_set}: best is {name} with {values.mean():.0f} on average, and "
+        f"{values.min():.0f} on its worst subject."
+    )
 
 
 def best_method(subjects: pd.DataFrame, test_set: str, metric: str = "best_dice") -> Row:
@@ -149,8 +192,10 @@ def _certainty(finding: Finding) -> str:
 def _miss(finding: Finding) -> str:
     """How far a claim was missed, and whether that could be the choice of subjects."""
     if _is_error(finding):
+        factor = finding["value"] / finding["needed"]
         return (
-            f"Measured {finding['value']:.4f}: the reconstructions are less exact than demanded."
+            f"Measured {finding['value']:.4f}, {factor:.1f} times the limit: the reconstructions "
+            "are less exact than demanded."
         )
     gap = 100 * (finding["needed"] - finding["value"])
     text = f"It falls short by {gap:.1f} points."

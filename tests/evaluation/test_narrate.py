@@ -8,9 +8,11 @@ import pytest
 from sadm_utils.evaluation.findings import check_findings
 from sadm_utils.evaluation.narrate import (
     best_method,
+    best_weights,
     findings_table,
     findings_words,
     gains_table,
+    set_words,
     size_words,
     values_of,
 )
@@ -42,6 +44,7 @@ def test_every_miss_is_named_with_its_gap(subjects: pd.DataFrame) -> None:
     assert text.startswith("**2 of 4 findings hold.**")
     assert "healthy l1 error inside the brain is at most 0.035.* Measured 0.0400" in text
     assert "cDDPM reaches 30 on tumor.* It falls short by 5.0 points" in text
+    assert "1.1 times the limit" in text
     assert "1 of 4 subjects reach it" in text
     assert "1.5 times" not in text, "it holds, for every subject"
 
@@ -74,3 +77,19 @@ def test_size_words_compare_the_halves(subjects: pd.DataFrame) -> None:
     assert "68 on the larger half" in text and "55 on the smaller" in text
     one = subjects[subjects["subject"] == "s0"]
     assert "too few" in size_words(one, sizes, "Brats21", ("SADM_res", "brats21"))
+
+
+def test_sets_without_a_useful_method_are_named(subjects: pd.DataFrame) -> None:
+    text = set_words(subjects, "Brats21")
+    assert "SADM_res trained on brats21 with 61 on average, and 55 on its worst" in text
+    poor = subjects[subjects["method"].isin(["Intensity"])]
+    assert "no method finds these lesions" in set_words(poor, "Brats21")
+
+
+def test_the_best_weight_and_the_price_of_the_sum() -> None:
+    curve = pd.DataFrame({
+        "annotations": "draem", "test_set": "ATLAS",
+        "beta": [0.0, 0.5, 1.0], "best_dice": [0.2, 0.5, 0.6],
+    })  # fmt: skip
+    row = best_weights(curve).iloc[0]
+    assert (row["best β"], row["⌈Dice⌉ there"], row["lost by the sum"]) == ("1.0", "60.0", "10.0")
