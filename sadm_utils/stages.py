@@ -122,6 +122,8 @@ class Stage:
             self._set_aside()
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+            for temporary in self.path.glob(".*"):  # what a killed run was just writing
+                temporary.unlink()
         header = {"key": self.key, "parents": self.parents, "settings": self.settings}
         write_atomic(marker, yaml.safe_dump(header, sort_keys=False))
         self._started, self._spent_before = time.time(), self._seconds_of_killed_runs()
