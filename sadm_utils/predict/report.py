@@ -27,7 +27,8 @@ margin:0 auto;padding:1rem}
 h1{font-size:1.6rem;line-height:1.2;overflow-wrap:anywhere}h2{font-size:1.2rem;margin-top:2rem}
 .warning{border-left:.4rem solid #D55E00;background:#fdf1e9;padding:.6rem 1rem;margin:1rem 0}
 .note{border-left:.4rem solid #E69F00;background:#fdf8ec;padding:.6rem 1rem;margin:1rem 0}
-figure{margin:1rem 0}img{max-width:100%;height:auto}figcaption{color:#444;font-size:.9rem}
+figure{margin:1rem 0;overflow-x:auto}img{width:100%;min-width:36rem;max-width:76rem;height:auto}
+figcaption{color:#444;font-size:.9rem}
 .wide{overflow-x:auto}table{border-collapse:collapse}th,td{padding:.25rem .8rem .25rem 0;
 text-align:left;vertical-align:top;border-bottom:1px solid #ddd}td{overflow-wrap:anywhere}
 code{font-size:.9em;overflow-wrap:anywhere}
@@ -153,7 +154,8 @@ def _steps(record: dict[str, Any]) -> str:
         f"{' and '.join(f'{p:g}' for p in data['percentiles'])} of the brain, scaled to [0, 1] and "
         f"resampled to {data['voxel_mm']:g} mm, as the training data.",
         "The conditioned diffusion model, which has only seen healthy brains, rebuilt each axial "
-        "slice from three noise levels; the reconstruction x̂ is their mean.",
+        f"slice from the noise levels {', '.join(map(str, record['settings']['levels']))}; the "
+        "reconstruction x̂ is the mean.",
         f"The residual map is x̃ = median of 1 − SSIM(x, x̂) over {settings['median']}³ voxels"
         if settings["residual"] == "ssim"
         else f"The residual map x̃ is the {settings['residual']} difference of x and x̂",
@@ -181,7 +183,7 @@ def _axial_figure(prediction: Prediction, record: dict[str, Any]) -> str:
         figure,
         "Three rows of axial slices: the scan, its healthy reconstruction, and the anomaly score "
         f"as a color overlay on the scan. Highest score {record['numbers']['highest_score']:.2f}.",
-        "The scan in MNI space, front up, the patient's left on the left. Dark scores are "
+        "The scan in MNI space, front up, the patient's left on the left. Low scores are "
         f"transparent{outlined}. Parts of the brain outside of the models' field of view have "
         "no score.",
     )

@@ -196,7 +196,9 @@ def _describe(
         "seed": run.seed,
         "parents": {name: _parent(run, name) for name in ("data", "cddpm", network.stage)},
         "settings": {
-            "data": to_dict(run.config.data), "evaluation": to_dict(run.config.evaluation),
+            "data": to_dict(run.config.data),
+            "levels": list(run.config.cddpm.levels),
+            "evaluation": to_dict(run.config.evaluation),
         },
         "commit": git_commit(),
         "device": device.device_name(),
