@@ -12,8 +12,6 @@ import logging
 import math
 import os
 import shutil
-import signal
-import threading
 import time
 import warnings
 import zipfile
@@ -262,17 +260,12 @@ def _checkpoint(stage: Stage) -> Path | None:
 @contextmanager
 def _interruptible(trainer: pl.Trainer) -> Iterator[None]:
     """Let an interrupt end the training, not the process: Lightning would call ``sys.exit``."""
-    main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT) if main else None
     try:
         yield
     except SystemExit:
         if trainer.interrupted:
             raise KeyboardInterrupt from None
         raise
-    finally:
-        if handler is not None:
-            signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
 
 
 def _minutes(seconds: float) -> str:

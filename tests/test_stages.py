@@ -15,6 +15,7 @@ import torch
 
 from sadm_utils import device
 from sadm_utils.cddpm.training import (
+    CddpmTraining,
     healthy_error,
     load_cddpm,
     reconstruct_slices,
@@ -28,13 +29,15 @@ from sadm_utils.sadm import training as sadm_training
 from sadm_utils.sadm.training import (
     LEVEL_SALT,
     AnnotatedSlices,
+    SadmTraining,
     load_network,
     stage_name,
     supervised_map,
     train_sadm,
     training_volumes,
 )
-from sadm_utils.spark.training import load_spark, train_spark
+from sadm_utils.spark.training import SparkTraining, load_spark, train_spark
+from sadm_utils.training import SCHEDULE_SALT
 from tests.conftest import COUNTS, OpenTiny
 
 
@@ -147,6 +150,78 @@ def test_diffusion_model_does_not_move_in_chapter_5(
 @pytest.fixture
 def slices(run: Run) -> AnnotatedSlices:
     return AnnotatedSlices(run, open_data(run), load_cddpm(run), "draem")
+
+
+def test_training_slices_stay_images_however_much_they_are_changed(
+    run: Run, open_tiny: OpenTiny
+) -> None:
+    chances = {f"data__augment__{n}": 1.0 for n in ("gamma", "bias_field", "blur", "ghosting")}
+    none = {name: 0.0 for name in chances}
+    volumes, train = healthy(run, open_data(run), "train"), run.config.sadm.train
+    plain, changed = (
+        training_slices(open_tiny(run.path, **options), volumes, train)(1)
+        for options in (none, chances)
+    )
+    for index in range(len(plain)):
+        before, after = plain[index], changed[index]
+        assert before["slice"] == after["slice"]
+        assert not torch.equal(before["image"], after["image"])
+        assert after["image"].min() >= 0 and after["image"].max() <= 1
+        assert torch.equal(before["seg"], after["seg"])
+
+
+class Steps:
+    """Mixed into a module: its step can be set, and nothing is logged."""
+
+    global_step = 0
+
+    def log(self, *_: Any, **__: Any) -> None:
+        pass
+
+
+def losses(module: Any, batch: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    """Losses of the steps 0, 1 and 1 again, in eval mode so that batch norm does not matter."""
+    module.eval()
+    found = []
+    for step in (0, 1, 1):
+        type(module).global_step = step
+        found.append(module.training_step(batch, 0).detach())
+    return found
+
+
+def test_step_of_chapter_3(run: Run) -> None:
+    class Module(Steps, SparkTraining): ...
+
+    batch, model = {"image": torch.rand(3, 1, 64, 64)}, load_spark(run)
+    first, second, again = losses(Module(model, run.config.spark.train, 5), batch)
+    draws = [device.generator(5, SCHEDULE_SALT, step) for step in (0, 1)]
+    expected = [model(batch["image"], generator=draw)[0] for draw in draws]
+    torch.testing.assert_close([first, second], expected)
+    assert first != second and second == again
+
+
+def test_step_of_chapter_4(run: Run) -> None:
+    class Module(Steps, CddpmTraining): ...
+
+    batch, model = {"image": torch.rand(3, 1, 64, 64)}, load_cddpm(run)
+    first, second, again = losses(Module(model, run.config.cddpm.train, 5), batch)
+    draws = [device.generator(5, SCHEDULE_SALT, step) for step in (0, 1)]
+    expected = [model.loss(batch["image"], draw) for draw in draws]
+    torch.testing.assert_close([first, second], expected)
+    assert first != second and second == again
+
+
+def test_step_of_chapter_5(run: Run) -> None:
+    class Module(Steps, SadmTraining): ...
+
+    network = load_network(run, "draem", "residual")
+    image, reconstruction = torch.rand(2, 3, 1, 64, 64)
+    anomaly = (torch.rand(3, 1, 64, 64) > 0.8).float()
+    batch = {"image": image, "reconstruction": reconstruction, "anomaly": anomaly}
+    found = losses(Module(network, run.config.sadm.train, 5), batch)[0]
+    y = network(reconstruction, image).sigmoid().double()
+    expected = -(anomaly * y.log() + (1 - anomaly) * (1 - y).log()).mean()
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_cached_slices_equal_a_recomputation(run: Run, slices: AnnotatedSlices) -> None:
