@@ -102,11 +102,8 @@ def training_slices(
         augment.gamma, augment.bias_field, augment.blur, augment.ghosting, run.config.data.voxel_mm
     )
 
-    def augmented(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return np.clip(augmenter(image, rng), 0, 1)  # the range of every image in this book
-
     dataset = SliceDataset(
-        volumes, seed=run.seed, slices_per_volume=train.slices_per_volume, augment=augmented
+        volumes, seed=run.seed, slices_per_volume=train.slices_per_volume, augment=augmenter
     )
 
     def of_epoch(epoch: int) -> SliceDataset:
