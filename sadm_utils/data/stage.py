@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sadm_utils.config import TrainConfig, to_dict
 from sadm_utils.data.augment import Augmenter
 from sadm_utils.data.layout import available_sets, read_split
@@ -101,7 +99,6 @@ def training_slices(
     augmenter = Augmenter(
         augment.gamma, augment.bias_field, augment.blur, augment.ghosting, run.config.data.voxel_mm
     )
-
     dataset = SliceDataset(
         volumes, seed=run.seed, slices_per_volume=train.slices_per_volume, augment=augmenter
     )
