@@ -14,6 +14,7 @@ import torch
 from sadm_utils.data.io import save_nifti
 from sadm_utils.data.layout import write_split
 from sadm_utils.runs import Run, open_run
+from tests.golden.compare import LIMITS
 
 SHAPE, VOXEL = (40, 32, 10), 6.0
 AFFINE = np.diag([VOXEL, VOXEL, VOXEL, 1.0])
@@ -34,6 +35,34 @@ TINY: dict[str, Any] = {
     "evaluation.median": 3, "evaluation.bootstrap": 50, "evaluation.betas": 3,
 }  # fmt: skip
 OpenTiny = Callable[..., Run]
+GoldenError = Callable[..., None]
+
+
+@pytest.fixture
+def golden_error(request: pytest.FixtureRequest) -> GoldenError:
+    """Check the error against a golden file, and note it for the table at the end of the tests."""
+
+    def note(file: str, error: float, kind: str = "forward", limit: float | None = None) -> None:
+        limit = LIMITS[kind] if limit is None else limit
+        request.node.user_properties.append(("golden", (file, kind, float(error), limit)))
+        assert error <= limit, f"{file}, {kind}: {error:.1e} is more than {limit:g}"
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print each golden file with the largest error of the tests that compared with it."""
+    worst: dict[tuple[str, str, float], float] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, value in getattr(report, "user_properties", []):
+                if name == "golden" and report.when == "call":
+                    file, kind, error, limit = value
+                    worst[file, kind, limit] = max(error, worst.get((file, kind, limit), 0.0))
+    if worst:
+        terminalreporter.section("released code: largest relative error of each golden file")
+    for (file, kind, limit), error in sorted(worst.items()):
+        terminalreporter.write_line(f"{file:<36} {kind:<9} {error:8.1e}   (limit {limit:g})")
 
 
 @pytest.fixture(autouse=True, scope="session")

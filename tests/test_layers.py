@@ -23,7 +23,8 @@ BASE = (
     "training",
     "viz",
 )
-ORDER = [BASE, *[(chapter,) for chapter in CHAPTERS], ("predict",), STEERING_MODULES]
+ABOVE = (("predict",), ("reference", "trial"), STEERING_MODULES)
+ORDER = [BASE, *[(chapter,) for chapter in CHAPTERS], *ABOVE]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 
 

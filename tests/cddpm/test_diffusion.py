@@ -8,19 +8,17 @@ import torch
 
 from sadm_utils.cddpm.diffusion import GaussianDiffusion
 from sadm_utils.cddpm.simplex import simplex_noise
+from sadm_utils.reference.names import reference_names
 from sadm_utils.spark.resnet import ResNet
-from tests.cddpm.reference_names import filled_unet, reference_names
-from tests.golden.fill_rule import fill
+from tests.golden.compare import gradient_norms, norm_error, relative_error
+from tests.golden.filled import filled, filled_unet
 
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "diffusion_small.npz")
+FILE = "diffusion_small.npz"
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / FILE)
 
 
 def golden(name: str) -> torch.Tensor:
     return torch.from_numpy(np.asarray(GOLDEN[name]))
-
-
-def relative_error(ours: torch.Tensor, name: str) -> float:
-    return ((ours.detach() - golden(name)).abs().max() / golden(name).abs().max()).item()
 
 
 def perfect(x: torch.Tensor, t: torch.Tensor, cond: torch.Tensor) -> torch.Tensor:
@@ -33,40 +31,36 @@ def identity(x: torch.Tensor, t: torch.Tensor, cond: torch.Tensor) -> torch.Tens
 
 
 @torch.no_grad()
-def test_losses_and_reconstructions_match() -> None:
+def test_losses_and_reconstructions_match(golden_error) -> None:
     net, diffusion = filled_unet(), GaussianDiffusion()
     image, cond, noise = golden("img"), golden("cond"), golden("noise")
     for t in (249, 499, 749):
-        assert relative_error(diffusion.loss(net, image, t, cond, noise), f"loss_t{t}") < 1e-5
+        loss = diffusion.loss(net, image, t, cond, noise)
+        golden_error(FILE, relative_error(loss, golden(f"loss_t{t}")))
         reconstruction = diffusion.reconstruct(net, image, t, cond, noise)
-        assert relative_error(reconstruction, f"reco_t{t}") < 1e-4
-    x_t = diffusion.q_sample(2 * image - 1, golden("tvec"), noise)
-    assert relative_error(x_t, "x_t") < 1e-6
+        golden_error(FILE, relative_error(reconstruction, golden(f"reco_t{t}")))
+    t = golden("tvec")  # one step an image
+    x_t = diffusion.q_sample(2 * image - 1, t, noise)
+    golden_error(FILE, relative_error(x_t, golden("x_t")))
+    reconstruction = diffusion.reconstruct(net, image, t, cond, noise)
+    golden_error(FILE, relative_error(reconstruction, golden("reco_tvec")))
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_gradients_of_network_and_encoder_match(layout: torch.memory_format) -> None:
-    net, encoder = filled_unet(), ResNet(18, 64, 1, 128)
-    fill(encoder, rename="encoder.{}".format)
+def test_gradients_of_network_and_encoder_match(layout, golden_error) -> None:
+    net, encoder = filled_unet(), filled(ResNet(18, 64, 1, 128))
     net.eval().to(memory_format=layout), encoder.eval()
     image, t = golden("img"), golden("tvec")
     cond = encoder(image)
-    assert relative_error(cond, "cond") < 1e-4
+    golden_error(FILE, relative_error(cond, golden("cond")))
     loss = GaussianDiffusion().loss(net, image, t, cond, golden("noise"))
-    assert relative_error(loss, "loss_tvec") < 1e-5
+    golden_error(FILE, relative_error(loss, golden("loss_tvec")))
     loss.backward()
-    names = reference_names(net)
-    norms = {names[k]: p.grad.double().norm().item() for k, p in net.named_parameters()}
-    _compare_norms(norms, "unet")
-    norms = {f"encoder.{k}": p.grad.double().norm().item() for k, p in encoder.named_parameters()}
-    _compare_norms(norms, "encoder")
-
-
-def _compare_norms(ours: dict[str, float], part: str) -> None:
-    expected = dict(zip(GOLDEN[f"grad_{part}_keys"], GOLDEN[f"grad_{part}_norm"], strict=True))
-    assert set(ours) == set(expected)
-    for key, norm in expected.items():
-        assert ours[key] == pytest.approx(norm, rel=1e-3, abs=1e-7), key
+    for part, module in (("unet", net), ("encoder", encoder)):
+        names = reference_names(module)
+        norms = gradient_norms((names[k], p) for k, p in module.named_parameters())
+        error = norm_error(norms, GOLDEN[f"grad_{part}_keys"], GOLDEN[f"grad_{part}_norm"])
+        golden_error(FILE, error, "gradient")
 
 
 @torch.no_grad()

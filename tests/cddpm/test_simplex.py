@@ -12,30 +12,32 @@ from sadm_utils.cddpm.simplex import (
     simplex_from_permutations,
     simplex_noise,
 )
+from tests.golden.compare import relative_error
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "simplex.npz")
 SEEDS = (1, 12345, -987654321)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_permutation_is_exact(seed: int) -> None:
-    assert np.array_equal(seeded_permutation(seed).numpy(), GOLDEN[f"perm_seed{seed}"])
+def test_permutation_is_exact(seed: int, golden_error) -> None:
+    error = relative_error(seeded_permutation(seed), GOLDEN[f"perm_seed{seed}"])
+    golden_error("simplex.npz", error, "exact")
 
 
-def test_fields_of_a_batch_match() -> None:
+def test_fields_of_a_batch_match(golden_error) -> None:
     permutations = torch.stack([seeded_permutation(seed) for seed in SEEDS])
     fields = simplex_from_permutations(permutations, 64, 64)
     for seed, field in zip(SEEDS, fields, strict=True):
-        np.testing.assert_allclose(field[0].numpy(), GOLDEN[f"noise64_seed{seed}"], atol=2e-6)
+        golden_error("simplex.npz", relative_error(field[0], GOLDEN[f"noise64_seed{seed}"]))
 
 
-def test_other_sizes_and_octaves_match() -> None:
+def test_other_sizes_and_octaves_match(golden_error) -> None:
     permutation = seeded_permutation(12345)[None]
     large = simplex_from_permutations(permutation, 96, 96)[0, 0]
-    np.testing.assert_allclose(large.numpy(), GOLDEN["noise96_seed12345"], atol=2e-6)
+    golden_error("simplex.npz", relative_error(large, GOLDEN["noise96_seed12345"]))
     single = simplex_from_permutations(permutation, 32, 32, octaves=1, feature_size=16)[0, 0]
     expected = GOLDEN["noise_single_octave_f16_seed12345"]
-    np.testing.assert_allclose(single.numpy(), expected, atol=2e-6)
+    golden_error("simplex.npz", relative_error(single, expected))
 
 
 def test_rectangles_are_crops_of_the_same_plane() -> None:

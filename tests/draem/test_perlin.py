@@ -7,17 +7,18 @@ import pytest
 import torch
 
 from sadm_utils.draem.perlin import fade, perlin_from_angles, perlin_noise, rotate
+from tests.golden.compare import relative_error
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "draem.npz")
 
 
 @pytest.mark.parametrize(("a", "b"), [(0, 0), (2, 3), (6, 1)])
-def test_given_draws_equal_reference(a, b):
+def test_given_draws_equal_reference(a, b, golden_error):
     draws = torch.from_numpy(GOLDEN[f"u_{2**a}_{2**b}"])
     angles = torch.zeros(1, 65, 65)
     angles[0, : draws.shape[0], : draws.shape[1]] = 2 * torch.pi * draws
     ours = perlin_from_angles(angles, torch.tensor([[a, b]]), 64, 64)[0, 0]
-    assert np.abs(ours.numpy() - GOLDEN[f"perlin_{2**a}_{2**b}"]).max() < 1e-6
+    golden_error("draem.npz", relative_error(ours, GOLDEN[f"perlin_{2**a}_{2**b}"]))
 
 
 def test_batch_equals_single_images():

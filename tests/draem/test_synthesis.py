@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sadm_utils.draem.synthesis import DraemSynthesizer, blend, to_bytes
+from tests.golden.compare import relative_error
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "draem.npz")
 
@@ -20,12 +21,12 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_blend_equals_reference():
+def test_blend_equals_reference(golden_error):
     batch, mask, perturbation, beta = (
         torch.from_numpy(GOLDEN[k]) for k in ("batch", "mask", "perturbation", "beta")
     )
     ours = blend(batch, perturbation[:, None], mask, beta.view(-1, 1, 1, 1))
-    assert np.abs(ours.numpy() - GOLDEN["augmented"]).max() < 1e-6
+    golden_error("draem.npz", relative_error(ours, GOLDEN["augmented"]))
 
 
 def test_mask_and_texture_statistics_equal_the_released_codes():

@@ -1,6 +1,5 @@
 """The segmentation network against the released code's outputs, and its own promises."""
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -8,41 +7,26 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from sadm_utils.reference.names import reference_names
 from sadm_utils.sadm.network import SegmentationUNet, StandardizedConv2d, middle_divisor
-from tests.golden.fill_rule import fill
+from tests.golden.compare import gradient_norms, norm_error, relative_error
+from tests.golden.filled import filled
 
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "segunet_small.npz")
-LAYERS = {"conv1": "block.1", "norm1": "block.3", "conv2": "block.5", "norm2": "block.7"}
-
-
-def reference_name(name: str) -> str:
-    """The released code's name of one of our parameters."""
-    name = re.sub(r"(conv|norm)[12]", lambda m: LAYERS[m[0]], name)
-    name = re.sub(r"^down\.(\d)", r"down_path.\1", name)
-    name = re.sub(r"^up\.(\d)\.block", r"up_path.\1.conv_block", name)
-    name = re.sub(r"^up\.(\d)\.up", r"up_path.\1.up", name)
-    return re.sub(r"^head", "last", name)
+FILE = "segunet_small.npz"
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / FILE)
 
 
-def relative_error(ours: torch.Tensor, name: str) -> float:
-    reference = torch.from_numpy(np.asarray(GOLDEN[name]))
-    return ((ours.detach() - reference).abs().max() / reference.abs().max()).item()
-
-
-def test_logits_loss_and_gradients_match() -> None:
-    net = SegmentationUNet()
-    fill(net, rename=reference_name)
+def test_logits_loss_and_gradients_match(golden_error) -> None:
+    net = filled(SegmentationUNet())
     reconstruction, image, seg = (torch.from_numpy(GOLDEN[k]) for k in ("reco", "input", "seg"))
     logits = net(reconstruction, image)
     loss = F.binary_cross_entropy_with_logits(logits, seg)
     loss.backward()
-    assert relative_error(logits, "logits") < 1e-4
-    assert relative_error(logits.sigmoid(), "sigmoid") < 1e-4
-    assert relative_error(loss, "bce_loss") < 1e-5
-    norms = {reference_name(k): p.grad.double().norm().item() for k, p in net.named_parameters()}
-    assert set(norms) == set(GOLDEN["grad_keys"])
-    for key, norm in zip(GOLDEN["grad_keys"], GOLDEN["grad_norm"], strict=True):
-        assert norms[key] == pytest.approx(norm, rel=1e-3, abs=1e-9), key
+    for ours, name in ((logits, "logits"), (logits.sigmoid(), "sigmoid"), (loss, "bce_loss")):
+        golden_error(FILE, relative_error(ours, GOLDEN[name]))
+    names = reference_names(net)
+    norms = gradient_norms((names[k], p) for k, p in net.named_parameters())
+    golden_error(FILE, norm_error(norms, GOLDEN["grad_keys"], GOLDEN["grad_norm"]), "gradient")
 
 
 @pytest.mark.parametrize(("residual", "count"), [(True, 16_736_705), (False, 14_139_841)])

@@ -5,38 +5,35 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from sadm_utils.spark.resnet import ResNet, drop_path
-from tests.golden.fill_rule import fill
+from tests.golden.compare import relative_error
+from tests.golden.filled import filled
 
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "encoder_small.npz")
+FILE = "encoder_small.npz"
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / FILE)
 
 
 @pytest.fixture
 def encoder() -> ResNet:
-    wrapper = nn.Module()
-    wrapper.encoder = ResNet(depth=18, num_features=128)
-    fill(wrapper)
-    return wrapper.encoder
+    return filled(ResNet(depth=18, num_features=128))
 
 
-def relative(ours: torch.Tensor, name: str) -> float:
-    truth = torch.from_numpy(GOLDEN[name])
-    return float((ours - truth).abs().max() / truth.abs().max())
-
-
-def test_eval_mode_equals_reference(encoder):
+def test_eval_mode_equals_reference(encoder, golden_error):
     with torch.no_grad():
-        assert relative(encoder.eval()(torch.from_numpy(GOLDEN["x"])), "y_eval") < 1e-4
+        y = encoder.eval()(torch.from_numpy(GOLDEN["x"]))
+    golden_error(FILE, relative_error(y, GOLDEN["y_eval"]))
 
 
-def test_train_mode_and_running_statistics_equal_reference(encoder):
+def test_train_mode_and_running_statistics_equal_reference(encoder, golden_error):
     with torch.no_grad():
         y = encoder.train()(torch.from_numpy(GOLDEN["x_train"]))
-    assert relative(y, "y_train_nodroppath") < 1e-4
-    assert relative(encoder.bn1.running_mean, "bn1_running_mean_after") < 1e-5
-    assert relative(encoder.bn1.running_var, "bn1_running_var_after") < 1e-5
+    for ours, name in (
+        (y, "y_train_nodroppath"),
+        (encoder.bn1.running_mean, "bn1_running_mean_after"),
+        (encoder.bn1.running_var, "bn1_running_var_after"),
+    ):
+        golden_error(FILE, relative_error(ours, GOLDEN[name]))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,5 @@
+"""The released code beside this book: its weights, its names, its rules, and how we differ.
+
+Nothing of the book's chapters needs this room; it reads the authors' checkpoints and makes the
+page that compares paper, released code and book.
+"""
