@@ -28,6 +28,7 @@ class TrainConfig:
 
     epochs: int = 1600
     batch_size: int = 32
+    optimizer: str = "adam"  # adam or muon (sadm_utils/optim.py)
     learning_rate: float = 1e-4
     slices_per_volume: int = 1
     warmup_steps: int = 0

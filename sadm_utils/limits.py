@@ -55,6 +55,7 @@ INTERVALS = {
 CHOICES = {
     "evaluation.residual": ("ssim", "l1", "l2"),
     "encoder.depth": (18, 50),
+    "optimizer": ("adam", "muon"),
     "precision": ("auto", "32", "bf16", "16"),
 }
 LENGTHS = {"data.crop_mm": 3, "data.percentiles": 2, "draem.opacity": 2}

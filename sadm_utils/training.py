@@ -33,6 +33,7 @@ from torch.utils.data import DataLoader, Dataset  # noqa: E402
 from sadm_utils import device  # noqa: E402
 from sadm_utils.config import TrainConfig  # noqa: E402
 from sadm_utils.errors import UserError  # noqa: E402
+from sadm_utils.optim import Muon, is_matrix  # noqa: E402
 from sadm_utils.stages import Stage, write_atomic  # noqa: E402
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -60,21 +61,28 @@ class TrainedModule(pl.LightningModule):
         """Seed what layers draw from torch's global generator (drop path) by the step alone."""
         torch.manual_seed(device.generator(self.seed, LAYER_SALT, self.global_step).initial_seed())
 
+    def muon_module(self) -> torch.nn.Module:
+        """The part whose weight matrices Muon updates, if it is chosen; Adam does the rest."""
+        return self
+
     def step_generator(self) -> torch.Generator:
         """A generator for the random draws of the present step."""
         return device.generator(self.seed, SCHEDULE_SALT, self.global_step)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """AdamW with decoupled weight decay; with decay 0 it is Adam."""
+        """AdamW with decoupled weight decay (with decay 0 it is Adam), or Muon."""
         train = self.train_config
         weights = [p for p in self.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(
-            weights,
-            train.learning_rate,
-            self.betas,
-            weight_decay=train.weight_decay,
-            fused=not train.gradient_clip,  # Lightning cannot clip for a fused optimizer
-        )
+        options = {"lr": train.learning_rate, "betas": self.betas}
+        options["weight_decay"] = train.weight_decay
+        optimizer: torch.optim.Optimizer
+        if train.optimizer == "muon":
+            matrices = [p for p in self.muon_module().parameters() if is_matrix(p)]
+            chosen = {id(p) for p in matrices}
+            optimizer = Muon(matrices, [p for p in weights if id(p) not in chosen], **options)
+        else:
+            clip = bool(train.gradient_clip)  # Lightning cannot clip for a fused optimizer
+            optimizer = torch.optim.AdamW(weights, fused=not clip, **options)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.learning_rate_factor)
         each_step = {"scheduler": scheduler, "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": each_step}

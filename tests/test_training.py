@@ -43,8 +43,11 @@ def assert_same_weights(one: torch.nn.Module, two: torch.nn.Module) -> None:
 
 @pytest.mark.parametrize("ema", [0.8, 0.0])
 @pytest.mark.parametrize("step", [2 * STEPS + 1, 3 * STEPS])
-def test_resumed_training_equals_undisturbed(tmp_path: Path, ema: float, step: int) -> None:
-    train = dataclasses.replace(TRAIN, ema_decay=ema)
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_resumed_training_equals_undisturbed(
+    tmp_path: Path, ema: float, step: int, optimizer: str
+) -> None:
+    train = dataclasses.replace(TRAIN, ema_decay=ema, optimizer=optimizer)
     undisturbed, killed, resumed = Toy(train), Toy(train, stop_at(step)), Toy(train)
     history = fit(undisturbed, epoch_data, toy_stage(tmp_path / "one"))
     with pytest.raises(Killed):

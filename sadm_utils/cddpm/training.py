@@ -28,6 +28,10 @@ class CddpmTraining(TrainedModule):
         super().__init__(train, seed)
         self.model = model
 
+    def muon_module(self) -> torch.nn.Module:
+        """The U-Net: the encoder's matrices are large, and were pretrained with Adam."""
+        return self.model.unet
+
     def training_step(self, batch: Mapping[str, torch.Tensor], index: int) -> torch.Tensor:
         image = batch["image"].contiguous(memory_format=torch.channels_last)
         loss = self.model.loss(image, self.step_generator())
