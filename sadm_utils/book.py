@@ -27,7 +27,14 @@ from sadm_utils.execute import (
     stage_identities,
 )
 from sadm_utils.lock import locked
-from sadm_utils.progress import Monitor, NotebookLog, TimeLeft, clock, gigabytes
+from sadm_utils.progress import (
+    Monitor,
+    NotebookLog,
+    TimeLeft,
+    clock,
+    gigabytes,
+    training_progress,
+)
 from sadm_utils.runs import git_commit, project_root, write_atomic
 from sadm_utils.website import build_site
 
@@ -230,10 +237,13 @@ def _run_one(
 ) -> dict[str, Any]:
     """Execute a notebook under the monitor and note in it what it was made from."""
     log = NotebookLog(lambda line: print(f"{label}: {line}", flush=True))
+    folders = [Path(run.parameters["RUN_DIR"]) / stage for stage in run.stages]
+    started = time.time()
 
     def line(seconds: float) -> str:
         rest = f"; about {clock(left.seconds(seconds))} left for the book" if left else ""
-        return f"{label}: {clock(seconds)}{rest}" + (f" | {log.line}" if log.line else "")
+        news = training_progress(folders, started) or log.line
+        return f"{label}: {clock(seconds)}{rest}" + (f" | {news}" if news else "")
 
     with Monitor(line, on_processes=on_processes) as monitor:
         execute(run, find_notebook(run.notebook), output, log)

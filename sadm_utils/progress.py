@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TextIO
 
 import psutil
@@ -33,6 +36,33 @@ class NotebookLog:
 
     def flush(self) -> None:
         """Nothing is buffered."""
+
+
+def training_progress(stages: Iterable[Path], since: float) -> str:
+    """What the stage that is training tells of itself: ``cddpm 35 % trained, 4:10 min left``.
+
+    Parameters
+    ----------
+    stages
+        Folders of the stages that may be training.
+    since
+        Time in seconds since the epoch; what was told before it comes from an earlier run.
+
+    Returns
+    -------
+    An empty string if no stage has told anything since.
+    """
+    for folder in stages:
+        try:
+            file = folder / "progress.json"
+            told = file.stat().st_mtime
+            state = json.loads(file.read_text())
+            if told >= since:
+                left = max(state["left_s"] - (time.time() - told), 0)
+                return f"{folder.name} {100 * state['done']:.0f} % trained, {clock(left)} left"
+        except (OSError, ValueError, KeyError):
+            continue  # not training
+    return ""
 
 
 class TimeLeft:
@@ -131,7 +161,8 @@ class Monitor:
                 os.kill(os.getpid(), signal.SIGTERM)
             elapsed = time.monotonic() - self._start
             if terminal:
-                self.stream.write(f"\r\x1b[K{self.describe(elapsed)[:110]}")
+                width = shutil.get_terminal_size((111, 24)).columns - 1
+                self.stream.write(f"\r\x1b[K{self.describe(elapsed)[:width]}")
                 self.stream.flush()
             elif elapsed - spoken >= self.every:
                 spoken = elapsed

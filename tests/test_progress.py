@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
 import time
+from pathlib import Path
 
 import pytest
 
-from sadm_utils.progress import Monitor, NotebookLog, TimeLeft, clock, gigabytes
+from sadm_utils.progress import (
+    Monitor,
+    NotebookLog,
+    TimeLeft,
+    clock,
+    gigabytes,
+    training_progress,
+)
 
 
 def test_time_left_adds_up_and_follows_the_pace() -> None:
@@ -36,6 +45,19 @@ def test_log_remembers_the_last_line_and_passes_stages_on() -> None:
     log.write("epoch 4\repoch 5  \n\n")
     assert log.line == "epoch 5"
     assert notices == ["Stage cddpm: resumed after epoch 3 of 15."]
+
+
+def test_progress_of_a_training_is_read_from_its_stage(tmp_path: Path) -> None:
+    stages = [tmp_path / name for name in ("draem", "cddpm")]
+    assert training_progress(stages, time.time()) == ""
+    stages[1].mkdir()
+    file = stages[1] / "progress.json"
+    file.write_text(json.dumps({"done": 0.35, "loss": 0.1, "left_s": 250.4, "spent_s": 9.0}))
+    written = file.stat().st_mtime
+    assert training_progress(stages, written - 1).startswith("cddpm 35 % trained, 4:")
+    assert training_progress(stages, written + 1) == "", "left by a run that was killed"
+    file.write_text("{")
+    assert training_progress(stages, 0) == ""
 
 
 def test_monitor_measures_memory_and_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
