@@ -18,7 +18,7 @@ import joblib
 import pandas as pd
 
 from sadm_utils.data.io import save_nifti, write_atomic
-from sadm_utils.data.layout import split_path, write_split
+from sadm_utils.data.layout import available_sets, split_path, write_split
 from sadm_utils.data.scan import register_scan
 from sadm_utils.errors import UserError
 
@@ -69,6 +69,19 @@ def find_subjects(source_dir: str | Path, leave_out: str | Path = "") -> list[Ra
     return [found[key] for key in sorted(found)]
 
 
+def sick_sets_in(data_dir: str | Path) -> set[str]:
+    """Names of the sick sets that a data folder holds, in the book's layout or raw.
+
+    Raises
+    ------
+    UserError
+        If nothing in the folder is recognized.
+    """
+    if (Path(data_dir) / "splits").is_dir():
+        return set(available_sets(data_dir))
+    return {subject.cohort for subject in find_subjects(data_dir) if subject.seg} - {HEALTHY}
+
+
 def prepare_source(
     source_dir: str | Path,
     out_dir: str | Path,
@@ -88,7 +101,7 @@ def prepare_source(
     out_dir
         New data folder. ``registration.csv`` in it tells how each scan fared.
     progress
-        Called with (subjects done, subjects in all).
+        Called with (subjects done, subjects in all) after each that was not done before.
     jobs
         Processes; -1 for one a core.
     report
@@ -107,14 +120,18 @@ def prepare_source(
     out = Path(out_dir)
     subjects = find_subjects(source_dir, out)
     out.mkdir(parents=True, exist_ok=True)
-    records: list[dict] = []
-    tasks = (joblib.delayed(_prepare_subject)(subject, out) for subject in subjects)
-    for record in joblib.Parallel(n_jobs=jobs, return_as="generator")(tasks):
-        records.append(record)
+    known = {subject: _finished(subject, out) for subject in subjects}
+    missing = [subject for subject, record in known.items() if record is None]
+    tasks = (joblib.delayed(_prepare_subject)(subject, out) for subject in missing)
+    results = joblib.Parallel(n_jobs=jobs, return_as="generator")(tasks)
+    first = len(subjects) - len(missing) + 1
+    for done, (subject, record) in enumerate(zip(missing, results, strict=True), first):
+        known[subject] = record
         if record["error"]:
             report(f"Left out {record['cohort']} {record['name']}: {record['error']}")
         if progress:
-            progress(len(records), len(subjects))
+            progress(done, len(subjects))
+    records = [record for record in known.values() if record]
     with write_atomic(out / "registration.csv") as temporary:
         pd.DataFrame(records).to_csv(temporary, index=False)
     _write_splits(out, [record for record in records if not record["error"]], report)
@@ -186,11 +203,7 @@ def _bids_age(file: Path, source: Path, subject: str) -> str:
 
 
 def _prepare_subject(subject: RawSubject, out: Path) -> dict:
-    """Register one subject, or find it done. Its record is written after its files."""
-    record_file = out / "registration" / f"{subject.cohort}_{subject.name}.json"
-    known = _finished(subject, out, record_file)
-    if known is not None:
-        return known
+    """Register one subject. Its record is written after its files."""
     start = time.perf_counter()
     record = {**asdict(subject), "error": "", "dice": None, "brain": "", "note": "", "seconds": 0.0,
               "inputs": _inputs(subject)}
@@ -210,13 +223,18 @@ def _prepare_subject(subject: RawSubject, out: Path) -> dict:
         seconds=round(time.perf_counter() - start, 1),
         matrix=registered.matrix.round(6).tolist(),
     )
-    with write_atomic(record_file) as temporary:
+    with write_atomic(_record_file(subject, out)) as temporary:
         Path(temporary).write_text(json.dumps(record))
     return record
 
 
-def _finished(subject: RawSubject, out: Path, record_file: Path) -> dict | None:
+def _record_file(subject: RawSubject, out: Path) -> Path:
+    return out / "registration" / f"{subject.cohort}_{subject.name}.json"
+
+
+def _finished(subject: RawSubject, out: Path) -> dict | None:
     """The record of a subject whose files are there and whose scan has not changed since."""
+    record_file = _record_file(subject, out)
     paths = [p for p in layout_paths(subject.cohort, subject.name).values() if p]
     if not record_file.is_file() or not all((out / p.lstrip("/")).is_file() for p in paths):
         return None

@@ -140,6 +140,16 @@ def test_progress(raw, registrations):
     seen = []
     prepare(raw, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(i, 14) for i in range(1, 15)]
+    seen.clear()
+    touch(raw / "ds/sub-03/anat/sub-03_T1w.nii.gz", 50.5)
+    prepare(raw, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(14, 14)], "what is done already is not told again"
+
+
+def test_sick_sets_are_known_before_anything_is_registered(raw, registrations):
+    assert sources.sick_sets_in(raw) == {"MSLUB"} and registrations == []
+    out, _ = prepare(raw)
+    assert sources.sick_sets_in(out) == {"MSLUB"}
 
 
 def test_result_inside_the_source_is_passed_over(raw):
