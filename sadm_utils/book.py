@@ -49,9 +49,15 @@ def plan_book(parameters: Mapping[str, Any]) -> list[NotebookRun]:
     ----------
     parameters
         What every notebook gets: ``PROFILE``, ``RUN_DIR`` and, if set, ``DATA_DIR``, ``SEED`` and
-        ``OVERRIDES``.
+        ``OVERRIDES``. A training source of which ``DATA_DIR`` has no subjects is left out.
+
+    Raises
+    ------
+    UserError
+        If nothing in ``DATA_DIR`` is recognized.
     """
     plan = []
+    absent = absent_sources(parameters.get("DATA_DIR"))
     for notebook, stage in (
         ("01_data_preparation", "data"),
         ("02_draem_anomalies", "draem"),
@@ -60,11 +66,23 @@ def plan_book(parameters: Mapping[str, Any]) -> list[NotebookRun]:
     ):
         plan.append(NotebookRun(notebook, dict(parameters), stages=(stage,)))
     for source, needs in ANNOTATIONS.items():
+        if source in absent:
+            continue
         own = {**parameters, "ANNOTATIONS": source}
         stages = (f"sadm-{source}-input", f"sadm-{source}-residual")
         plan.append(NotebookRun("05_sadm_training", own, source, stages, needs))
     plan.append(NotebookRun("06_evaluation", dict(parameters), stages=("evaluation",)))
     return plan
+
+
+def absent_sources(data_dir: str | None) -> list[str]:
+    """Training sources of which a data folder has no subjects; the phantom cohort has all."""
+    if not data_dir:
+        return []
+    from sadm_utils.data.sources import sick_sets_in
+
+    there = sick_sets_in(data_dir)
+    return [s for s, needs in ANNOTATIONS.items() if needs and needs[: -len("_val")] not in there]
 
 
 def pages_of(plan: list[NotebookRun], run_dir: Path) -> dict[str, Path]:
@@ -141,6 +159,8 @@ def build_book(
     started = time.monotonic()
     parameters, folder = common_parameters(profile, run_dir, data_dir, seed, overrides)
     plan = plan_book(parameters)
+    if absent := absent_sources(parameters.get("DATA_DIR")):
+        print(f"DATA_DIR has no subjects for the training on {' and '.join(absent)}: left out.")
     for run in plan:
         check_parameters(find_notebook(run.notebook), run.parameters)
     _make_folder(folder)

@@ -17,6 +17,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from sadm_utils import book, execute, lock, website
 from sadm_utils.book import (
     ANNOTATIONS,
+    absent_sources,
     common_parameters,
     pages_of,
     plan_book,
@@ -87,6 +88,15 @@ def test_plan_runs_chapter_5_for_each_source_and_shows_the_first(tmp_path: Path)
     pages = pages_of(plan, tmp_path)
     assert pages["05_sadm_training"].name == "05_sadm_training-draem.ipynb"
     assert len(pages) == 6
+
+
+def test_plan_leaves_out_sources_that_the_data_lacks(tmp_path: Path) -> None:
+    (tmp_path / "splits").mkdir()
+    for name in ("IXI_test", "ATLAS_val", "ATLAS_test"):
+        (tmp_path / "splits" / f"{name}.csv").write_text("")
+    plan = plan_book({"DATA_DIR": str(tmp_path)})
+    assert [run.variant for run in plan if run.variant] == ["draem", "atlas_v2"]
+    assert absent_sources(str(tmp_path)) == ["brats21"] and absent_sources(None) == []
 
 
 def test_estimates_name_every_step_of_the_plan() -> None:
