@@ -20,6 +20,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 COMMON = {"PROFILE": "demo", "DATA_DIR": "", "RUN_DIR": "", "SEED": 0, "OVERRIDES": {}}
 MAX_OWN = 3
 MAX_LINES, MEDIAN_LINES, P90_LINES = 40, 6, 20
+MAX_COLUMNS = 87  # what a page of the site shows without scrolling
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 
@@ -76,6 +77,12 @@ def test_cells_are_short(path: Path) -> None:
     assert lines[-1] <= MAX_LINES, f"longest cell has {lines[-1]} lines"
     assert statistics.median(lines) <= MEDIAN_LINES
     assert lines[int(0.9 * (len(lines) - 1))] <= P90_LINES
+
+
+@every_notebook
+def test_lines_fit_the_page(path: Path) -> None:
+    lines = [line for cell in code_cells(path) for line in cell.source.splitlines()]
+    assert not [line for line in lines if len(line) > MAX_COLUMNS]
 
 
 @every_notebook
