@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from sadm_utils.data.io import save_nifti, write_atomic
 from sadm_utils.data.layout import write_split
 from sadm_utils.data.phantom_subject import Subject, simulate_subject, subject_age
+from sadm_utils.data.workers import run_parallel
 from sadm_utils.errors import UserError
 
 __all__ = ["PARTS", "Subject", "simulate_subject", "write_cohort"]
@@ -187,8 +187,8 @@ def _run(
     if jobs == 1 or len(members) < 2:
         yield from (_write(job, data_dir, seed, voxel_mm) for job in members)
         return
-    workers = Parallel(n_jobs=jobs, return_as="generator_unordered")
-    yield from workers(delayed(_write)(job, data_dir, seed, voxel_mm) for job in members)
+    arguments = ((job, data_dir, seed, voxel_mm) for job in members)
+    yield from run_parallel(_write, arguments, jobs, ordered=False)
 
 
 def _write(job: _Job, data_dir: Path, seed: int, voxel_mm: float) -> str:

@@ -14,12 +14,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import joblib
 import pandas as pd
 
 from sadm_utils.data.io import save_nifti, write_atomic
 from sadm_utils.data.layout import available_sets, split_path, write_split
 from sadm_utils.data.scan import register_scan
+from sadm_utils.data.workers import run_parallel
 from sadm_utils.errors import UserError
 
 HEALTHY = "IXI"
@@ -122,8 +122,7 @@ def prepare_source(
     out.mkdir(parents=True, exist_ok=True)
     known = {subject: _finished(subject, out) for subject in subjects}
     missing = [subject for subject, record in known.items() if record is None]
-    tasks = (joblib.delayed(_prepare_subject)(subject, out) for subject in missing)
-    results = joblib.Parallel(n_jobs=jobs, return_as="generator")(tasks)
+    results = run_parallel(_prepare_subject, ((subject, out) for subject in missing), jobs)
     first = len(subjects) - len(missing) + 1
     for done, (subject, record) in enumerate(zip(missing, results, strict=True), first):
         known[subject] = record

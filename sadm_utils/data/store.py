@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 import SimpleITK as sitk
@@ -22,6 +21,7 @@ from sadm_utils.data.io import Scan, describe, load_nifti, write_atomic
 from sadm_utils.data.layout import read_split
 from sadm_utils.data.preprocess import Processed, preprocess_volume
 from sadm_utils.data.volumes import PARTS, Store, Volumes, open_store
+from sadm_utils.data.workers import run_parallel
 from sadm_utils.errors import UserError
 
 __all__ = ["Store", "Volumes", "build_store", "load_subject", "open_store", "process_files"]
@@ -85,17 +85,16 @@ def build_store(
         stale.unlink()
     done, total = 0, sum(len(frame) for frame in frames.values())
     tables = []
-    with joblib.Parallel(n_jobs=jobs, return_as="generator") as parallel:
-        for name, frame in frames.items():
-            table = _finished_split(out, name, frame, settings)
-            if table is None:
-                results = parallel(_tasks(frame, settings))
-                counted = _count(results, progress, done, total)
-                table = _write_split(out, name, frame, Path(data_dir), settings, counted)
-            done += len(frame)
-            if progress:
-                progress(done, total)
-            tables.append(table)
+    for name, frame in frames.items():
+        table = _finished_split(out, name, frame, settings)
+        if table is None:
+            results = run_parallel(_process, _tasks(frame, settings), jobs)
+            counted = _count(results, progress, done, total)
+            table = _write_split(out, name, frame, Path(data_dir), settings, counted)
+        done += len(frame)
+        if progress:
+            progress(done, total)
+        tables.append(table)
     manifest = pd.concat(tables, ignore_index=True)
     with write_atomic(out / "manifest.csv") as temporary:
         manifest.to_csv(temporary, index=False)
@@ -144,10 +143,9 @@ def process_files(image_file: str, mask_file: str, seg_file: str, settings: dict
         raise UserError(f"{image_file}: {error}") from error
 
 
-def _tasks(frame: pd.DataFrame, settings: dict) -> Iterable:
-    work = joblib.delayed(_process)
+def _tasks(frame: pd.DataFrame, settings: dict) -> Iterator[tuple]:
     for _, row in frame.iterrows():
-        yield work(row["image_file"], row["mask_file"], row["seg_file"], settings)
+        yield row["image_file"], row["mask_file"], row["seg_file"], settings
 
 
 def _count(results: Iterable, progress: Progress | None, done: int, total: int) -> Iterable:
