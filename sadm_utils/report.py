@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import pandas as pd
 from sadm_utils.runs import Run, read_record
 
 __all__ = ["Table", "cost_card", "disk_mib", "duration", "table"]
+
+NO_BREAK = "\N{NO-BREAK SPACE}"
+SHORT = 16  # letters of a cell that is never broken
 
 
 class Table:
@@ -31,7 +35,10 @@ class Table:
         self.frame, self.caption, self.index = frame, caption, index
 
     def _repr_html_(self) -> str:
-        body = self.frame.to_html(index=self.index, border=0, justify="left")
+        shown = self.frame.map(_unbroken)
+        with pd.option_context("display.max_colwidth", None):
+            body = shown.to_html(index=self.index, border=0, justify="left")
+        body = body.replace("<table ", '<table cellpadding="5" ', 1)
         note = f'<p style="font-size: 0.9em">{self.caption}</p>' if self.caption else ""
         return f'<div style="overflow-x: auto">{body}</div>{note}'
 
@@ -131,6 +138,17 @@ def _parameters(weights: Path) -> str:
         names = [name for name in file.keys() if "running_" not in name]  # noqa: SIM118
         shapes = [file.get_slice(name).get_shape() for name in names]
     return f"{sum(math.prod(shape) for shape in shapes if shape):,}"
+
+
+def _unbroken(cell: Any) -> str:
+    """Keep a short cell on one line, and each part of ``58.55 ± 0.78 [56.1, 60.9]`` together.
+
+    A table that is wider than its page scrolls sideways.
+    """
+    text = str(cell)
+    if len(text) <= SHORT:
+        return text.replace(" ", NO_BREAK)
+    return re.sub(r"(?<= ±) | (?=±)|(?<=,) (?=[^\[\]]*\])", NO_BREAK, text)
 
 
 def _cell(value: Any, digits: int) -> str:

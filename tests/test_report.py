@@ -28,6 +28,13 @@ def test_table_formats_numbers_and_escapes_text():
     assert not shown.index and table(frame.set_index("name")).index
 
 
+def test_table_breaks_no_number_and_cuts_no_sentence():
+    sentence = "A sentence that is longer than any column, and is broken between its words."
+    html = table(pd.DataFrame({"a": ["58.55 ± 0.78 [-6.1, 60.9]", sentence]}))._repr_html_()
+    assert "58.55\u00a0±\u00a00.78 [-6.1,\u00a060.9]" in html and sentence in html
+    assert "overflow-x: auto" in html
+
+
 @pytest.mark.parametrize(
     ("value", "text"), [(-0.0, "0.00"), (1234.5, "1,234"), (9.999, "10.00"), (3e-7, "3.00e-07")]
 )
