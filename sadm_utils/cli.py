@@ -132,6 +132,21 @@ def prepare(
     typer.echo(f"Data set: {prepare_source(source, out, progress, report=typer.echo)}")
 
 
+@app.command("import-reference")
+def import_reference(
+    checkpoint: Annotated[str, typer.Argument(help="A .ckpt of the authors' released code.")],
+    out: Annotated[str, typer.Option(help="Folder of the stage, e.g. runs/paper/cddpm.")],
+) -> None:
+    """Turn the authors' weights into a stage."""
+    from sadm_utils.reference.stage import import_reference
+
+    record = import_reference(checkpoint, out)
+    typer.echo(
+        f"{out}: {record['imported']['kind']} of size {record['imported']['size']}, "
+        f"{record['metrics']['parameters']:,} parameters, nothing in the file was run."
+    )
+
+
 @app.command()
 def doctor(
     run_dir: RunDir = "",
