@@ -16,15 +16,8 @@ from sadm_utils import device
 from sadm_utils.config import Config, flatten, load_config, to_dict
 from sadm_utils.errors import UserError, writing
 from sadm_utils.parameters import check_injected
-from sadm_utils.stages import (
-    NOTEBOOK_OF_STAGE,
-    Stage,
-    compute_once,
-    hash_file,
-    read_header,
-    read_record,
-    write_atomic,
-)
+from sadm_utils.records import hash_file, read_header, read_record, write_atomic
+from sadm_utils.stages import NOTEBOOK_OF_STAGE, Stage, compute_once
 
 __all__ = [
     "NOTEBOOK_OF_STAGE", "Run", "Stage", "compute_once", "default_run_dir", "git_commit",

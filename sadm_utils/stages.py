@@ -11,7 +11,6 @@ it. Stages are tied together by hashes:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -31,6 +30,19 @@ from safetensors.torch import load_file, save_file
 
 from sadm_utils import device
 from sadm_utils.errors import UserError, is_full_disk, write_error, writing
+from sadm_utils.records import (
+    Header,
+    hash_file,
+    hash_tree,
+    read_header,
+    read_record,
+    write_atomic,
+)
+
+__all__ = [
+    "NOTEBOOK_OF_STAGE", "Header", "Metrics", "Stage", "Weights", "compute_once", "hash_file",
+    "read_header", "read_record", "write_atomic",
+]
 
 NOTEBOOK_OF_STAGE = {
     "data": "01_data_preparation",
@@ -60,7 +72,7 @@ class Stage:
     @property
     def key(self) -> str:
         """Hash of everything that goes into the stage."""
-        return _hash({"settings": self.settings, "parents": self.parents})
+        return hash_tree({"settings": self.settings, "parents": self.parents})
 
     @property
     def record_path(self) -> Path:
@@ -146,7 +158,9 @@ class Stage:
         record = {
             "stage": self.name,
             "key": self.key,
-            "identity": _hash({"key": self.key, "weights": digest, "metrics": metrics.get("hash")}),
+            "identity": hash_tree(
+                {"key": self.key, "weights": digest, "metrics": metrics.get("hash")}
+            ),
             "parents": self.parents,
             "weights_sha256": digest,
             "metrics": dict(metrics),
@@ -260,62 +274,3 @@ def compute_once(
         raise
     finally:
         stage.release()
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """Read a ``record.json``; a damaged one is an error that names it."""
-    try:
-        record = json.loads(path.read_text())
-        if {"key", "identity", "parents", "metrics"} <= set(record):
-            return record
-    except (OSError, ValueError, TypeError):
-        pass
-    raise UserError(f"{path} is damaged: delete the folder {path.parent} and rerun the stage.")
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a stage's ``config.yaml`` tells: its key and its resolved settings."""
-
-    key: str
-    settings: dict[str, Any]
-
-
-def read_header(path: Path) -> Header:
-    """Read a stage's ``config.yaml``; a damaged one is an error that names it."""
-    try:
-        tree = yaml.safe_load(path.read_text())
-        return Header(tree["key"], dict(tree["settings"]))
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
-        raise UserError(
-            f"{path} is missing or damaged: delete the folder {path.parent} and rerun the stage."
-        ) from None
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees either the old or the new one, never a part.
-
-    Raises
-    ------
-    UserError
-        If the disk is full or the folder cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with writing(path):
-            temporary.write_text(text)
-            os.replace(temporary, path)
-    except UserError:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file, as 16 hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def _hash(tree: Any) -> str:
-    text = json.dumps(tree, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -16,10 +16,12 @@ BASE = (
     "limits",
     "config",
     "device",
+    "records",
     "stages",
     "runs",
     "parameters",
     "report",
+    "optim",
     "training",
     "viz",
 )
