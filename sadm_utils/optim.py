@@ -27,13 +27,13 @@ def is_matrix(weight: Tensor) -> bool:
 
 @torch.no_grad()
 def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Push all singular values of a matrix (M, N) toward 1, in bfloat16.
+    """Push all singular values of a matrix (M, N) toward 1.
 
     After five Newton-Schulz steps they lie between about 0.7 and 1.2, which is near enough.
     """
     a, b, c = COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).bfloat16()
+    x = (matrix.T if tall else matrix).float()
     x = x / (x.norm() + 1e-7)  # the iteration converges for singular values up to 1
     for _ in range(steps):
         gram = x @ x.T
