@@ -49,6 +49,7 @@ INTERVALS = {
     "sadm.distinct_epochs": "[1, inf)",
     "evaluation.median": "[0, inf)",
     "evaluation.ssim_sigma": "(0, inf)",
+    "evaluation.ssim_range": "[0, inf)",
     "evaluation.betas": "[2, inf)",
     "evaluation.bootstrap": "[1, inf)",
 }

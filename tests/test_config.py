@@ -33,6 +33,20 @@ def test_profile_changes_only_what_it_lists() -> None:
     assert smoke.draem == Config().draem
 
 
+def test_preset_reference_is_the_released_codes_behavior() -> None:
+    ours, theirs = (load_config("demo", o) for o in ({}, {"preset": "reference"}))
+    flat = flatten(to_dict(ours)), flatten(to_dict(theirs))
+    changed = {key: flat[1][key] for key in flat[0] if flat[0][key] != flat[1][key]}
+    assert changed == {
+        "encoder.drop_path": 0.05, "draem.brain_only": False, "cddpm.noise_shared": True,
+        "sadm.frozen_encoder": False,
+    }  # fmt: skip
+    mixed = load_config("paper", {"encoder.drop_path": 0.1, "preset": "reference"})
+    assert mixed.encoder.drop_path == 0.1 and mixed.cddpm.noise_shared
+    with pytest.raises(UserError, match="Unknown preset 'paper': choose one of reference"):
+        load_config("paper", {"preset": "paper"})
+
+
 def test_overrides_go_over_the_profile() -> None:
     config = load_config("smoke", {"cddpm.train.epochs": 7, "data.crop_mm": [192, 192, 93]})
     assert config.cddpm.train.epochs == 7 and config.sadm.train.epochs == 2

@@ -138,6 +138,7 @@ def reconstruction_map(
     mode: str = "ssim",
     median: int = 5,
     sigma: float = 1.0,
+    data_range: float | None = None,
 ) -> np.ndarray:
     """The unsupervised anomaly map: how badly the healthy model reconstructs every voxel.
 
@@ -153,6 +154,8 @@ def reconstruction_map(
         Edge of the median filter's cube in voxels; 1 or 0 for none.
     sigma : float
         Width of the SSIM window in voxels.
+    data_range : float, optional
+        See :func:`ssim_map`.
 
     Returns
     -------
@@ -162,7 +165,7 @@ def reconstruction_map(
     if image.shape != reconstruction.shape:
         raise ValueError(f"image {image.shape} and reconstruction {reconstruction.shape} differ")
     if mode == "ssim":
-        residual = 1 - ssim_map(image, reconstruction, sigma)
+        residual = 1 - ssim_map(image, reconstruction, sigma, data_range)
     elif mode in MODES:
         residual = np.abs(image - reconstruction) ** MODES.index(mode)
     else:

@@ -79,7 +79,13 @@ def compute_maps(
     each = reconstruct_slices(model, slices, seed, settings.batch_size)
     reconstruction = _volume(each.mean(0))
     residual = reconstruction_map(
-        image, reconstruction, brain, settings.residual, settings.median, settings.ssim_sigma
+        image,
+        reconstruction,
+        brain,
+        settings.residual,
+        settings.median,
+        settings.ssim_sigma,
+        settings.ssim_range or None,
     )
     supervised = {
         name: _volume(supervised_map(network, slices, each)) * brain

@@ -27,7 +27,7 @@ from sadm_utils.training import TrainedModule, fit
 
 SET_OF_ANNOTATIONS = {"draem": "IXI", "brats21": "Brats21", "atlas_v2": "ATLAS"}
 INPUTS = ("input", "residual")
-DRAEM_SALT, LEVEL_SALT, WEIGHTS_SALT = 19, 23, 43
+DRAEM_SALT, LEVEL_SALT, WEIGHTS_SALT, DROP_PATH_SALT = 19, 23, 43, 47
 
 
 def stage_name(annotations: str, inputs: str) -> str:
@@ -118,17 +118,24 @@ class AnnotatedSlices:
 
     @torch.no_grad()
     def _reconstruct(self, image: torch.Tensor, number: int) -> torch.Tensor:
-        """Reconstruct each slice from one of the test's noise levels, drawn at random."""
+        """Reconstruct each slice from one of the test's noise levels, drawn at random.
+
+        With ``sadm.frozen_encoder`` off, the encoder normalizes by the batch, drops paths, and its
+        running statistics drift, as in the released code; the stage ``cddpm`` stays as it is.
+        """
         draw = device.generator(self.run.seed, LEVEL_SALT, number)
         levels = torch.tensor(self.model.levels)
         steps = levels[torch.randint(len(levels), (len(image),), generator=draw)] - 1
         target, size, parts = device.get_device(), 32, []
-        for start in range(0, len(image), size):
-            part = image[start : start + size].to(target)
-            t = steps[start : start + size].to(target)
-            with device.autocast(target):
-                rebuilt = self.model.reconstruct_at(part, t, draw)
-            parts.append(rebuilt.float().cpu())
+        self.model.encoder.train(not self.run.config.sadm.frozen_encoder)
+        with device.seeded(self.run.seed, DROP_PATH_SALT, number):
+            for start in range(0, len(image), size):
+                part = image[start : start + size].to(target)
+                t = steps[start : start + size].to(target)
+                with device.autocast(target):
+                    rebuilt = self.model.reconstruct_at(part, t, draw)
+                parts.append(rebuilt.float().cpu())
+        self.model.encoder.eval()
         return torch.cat(parts)
 
 

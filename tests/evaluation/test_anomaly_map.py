@@ -112,6 +112,13 @@ def test_reconstruction_map_modes_and_mask():
         reconstruction_map(image, reconstruction, mask, mode="L1")
 
 
+def test_the_data_range_may_be_fixed():
+    image, reconstruction = np.random.default_rng(0).random((2, 9, 9, 9), np.float32) * 0.5
+    fixed = reconstruction_map(image, reconstruction, median=1, data_range=1.0)
+    np.testing.assert_allclose(fixed, 1 - ssim_map(image, reconstruction, data_range=1.0))
+    assert fixed.mean() < reconstruction_map(image, reconstruction, median=1).mean()
+
+
 def test_intensity_baselines_by_hand():
     image = np.zeros((2, 2, 2), np.float32)
     image[0] = [[0.2, 0.5], [0.5, 0.9]]
