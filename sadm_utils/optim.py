@@ -42,7 +42,7 @@ def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(Optimizer):
-    """Muon for weight matrices, AdamW for everything else (Jordan et al. 2024, arXiv 2502.16982).
+    """Muon for weight matrices, AdamW for everything else (Jordan et al. 2024; arXiv 2502.16982).
 
     A convolution's filters (out, in, h, w) count as a matrix (out, in·h·w). Each update has the
     root mean square 0.2 of a typical Adam update, so that one learning rate serves both.
