@@ -12,12 +12,13 @@ from torch import nn
 from sadm_utils.cddpm.schedule import cosine_betas, signal_and_noise_rates
 from sadm_utils.config import Config, flatten, to_dict
 from sadm_utils.errors import UserError
+from sadm_utils.records import read_record
 from sadm_utils.reference.checkpoint import load_reference_checkpoint
 from sadm_utils.reference.load import find_kind, find_size, load_reference
 from sadm_utils.reference.models import SIZES, ReleasedDiffusion, ReleasedSadm
 from sadm_utils.runs import git_commit
 from sadm_utils.sadm.training import INPUTS, SET_OF_ANNOTATIONS, stage_name
-from sadm_utils.stages import Stage, read_record
+from sadm_utils.stages import Stage
 
 STAGE_OF_KIND = {"spark": "spark", "cddpm": "cddpm"}
 TRAINED_SADM = [stage_name(source, INPUTS[1]) for source in SET_OF_ANNOTATIONS]
