@@ -58,11 +58,22 @@ def run(
     data_dir: DataDir = "",
     seed: Seed = None,
     override: Overrides = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Only try N training steps (03, 04, 05): time, memory, nothing kept."),
+    ] = None,
 ) -> None:
     """Run one notebook: sadm run 05 -p ANNOTATIONS brats21"""
     from sadm_utils.book import common_parameters, run_notebook
     from sadm_utils.execute import check_parameters, find_notebook
 
+    if steps is not None:
+        from sadm_utils.config import load_config
+        from sadm_utils.trial import try_stage
+
+        config = load_config(profile, parse_overrides(override))
+        try_stage(find_notebook(notebook).stem, config, steps, seed or 0, typer.echo)
+        return
     own = parse_pairs(parameter)
     check_parameters(find_notebook(notebook), own)
     # What all notebooks share may be given either as an option or as a parameter.
