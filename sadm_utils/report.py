@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from sadm_utils.runs import Run, read_record
 __all__ = ["Table", "cost_card", "disk_mib", "duration", "table"]
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
-SHORT = 16  # letters of a cell that is never broken
+LINE = 20  # letters that stay on one line of a cell
 
 
 class Table:
@@ -141,14 +142,13 @@ def _parameters(weights: Path) -> str:
 
 
 def _unbroken(cell: Any) -> str:
-    """Keep a short cell on one line, and each part of ``58.55 ± 0.78 [56.1, 60.9]`` together.
+    """Let a cell break only into lines of some length, and never inside ``58.55 ± 0.78``.
 
     A table that is wider than its page scrolls sideways.
     """
-    text = str(cell)
-    if len(text) <= SHORT:
-        return text.replace(" ", NO_BREAK)
-    return re.sub(r"(?<= ±) | (?=±)|(?<=,) (?=[^\[\]]*\])", NO_BREAK, text)
+    text = re.sub(r"(?<= ±) | (?=±)|(?<=,) (?=[^\[\]]*\])", NO_BREAK, str(cell))
+    lines = textwrap.wrap(text, LINE, break_long_words=False, break_on_hyphens=False)
+    return " ".join(line.replace(" ", NO_BREAK) for line in lines)
 
 
 def _cell(value: Any, digits: int) -> str:

@@ -30,9 +30,11 @@ def test_table_formats_numbers_and_escapes_text():
 
 def test_table_breaks_no_number_and_cuts_no_sentence():
     sentence = "A sentence that is longer than any column, and is broken between its words."
-    html = table(pd.DataFrame({"a": ["58.55 ± 0.78 [-6.1, 60.9]", sentence]}))._repr_html_()
-    assert "58.55\u00a0±\u00a00.78 [-6.1,\u00a060.9]" in html and sentence in html
-    assert "overflow-x: auto" in html
+    cells = ["58.55 ± 0.78 [-6.1, 60.9]", sentence, "a few words"]
+    html = table(pd.DataFrame({"a": cells}))._repr_html_()
+    assert "58.55\u00a0±\u00a00.78 [-6.1,\u00a060.9]" in html and "a\u00a0few\u00a0words" in html
+    assert "A\u00a0sentence\u00a0that\u00a0is longer" in html
+    assert sentence in html.replace("\u00a0", " ") and "overflow-x: auto" in html
 
 
 @pytest.mark.parametrize(
