@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from sadm_utils.viz.style import MARKERS, PALETTE, new_figure, styled
 
@@ -36,6 +37,11 @@ def loss_curve(
         few = len(points) <= 40
         ax.plot(points[x], points[name], color=color, label=name, marker="o" if few else "", ms=3)
     ax.set(xlabel=x, ylabel="loss", yscale="log" if log else "linear")
+    ax.xaxis.set_major_locator(MaxNLocator(steps=(1, 2, 5, 10), integer=True))
+    if log:
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter(NullFormatter())
     ax.legend()
     return figure
 
@@ -51,7 +57,7 @@ def beta_curve(
     ``dice`` maps a pair such as "brats21 → ATLAS" to fractions in [0, 1], drawn as percentages;
     the best beta of every pair has a ring. ``ends`` names what beta = 0 and 1 stand for.
     """
-    figure, axes = new_figure(1, 1, (6.5, 3.8))
+    figure, axes = new_figure(1, 1, (6.5, 4.2))
     ax = axes[0, 0]
     for number, (pair, values) in enumerate(dice.items()):
         percent = 100 * np.asarray(values, dtype=float)
@@ -63,7 +69,7 @@ def beta_curve(
             ax.plot([betas[best]], [percent[best]], **ring)
     ax.set(xlabel="β", ylabel="⌈Dice⌉ in %", ylim=(0, None))
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1], [f"0\n{ends[0]}", ".25", ".5", ".75", f"1\n{ends[1]}"])
-    ax.legend(title="trained on → tested on")
+    figure.legend(title="trained on → tested on", loc="outside upper center", ncols=2)
     return figure
 
 
