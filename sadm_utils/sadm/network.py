@@ -128,7 +128,8 @@ class SegmentationUNet(nn.Module):
         """
         stride = 2 ** (self.depth - 1)
         if image.shape[-2] % stride or image.shape[-1] % stride:
-            raise ValueError(f"Image size {tuple(image.shape[-2:])} is not divisible by {stride}.")
+            size = " × ".join(map(str, image.shape[-2:]))
+            raise ValueError(f"Image size {size} is not divisible by {stride}.")
         if not self.residual:
             features = self.encode(image)
         elif reconstruction is None:
