@@ -27,10 +27,13 @@ class ConditionedDiffusion(nn.Module):
         super().__init__()
         self.encoder, self.unet, self.diffusion, self.levels = encoder, unet, diffusion, levels
 
-    def loss(self, image: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+    def loss(
+        self, image: torch.Tensor, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
         """Training loss of images (B, 1, H, W) in [0, 1] at random steps and noise."""
         t = self.diffusion.draw_steps(len(image), generator)
-        return self.diffusion.loss(self.unet, image, t, self.encoder(image), generator=generator)
+        cond = self.encoder(image)
+        return self.diffusion.loss(self.unet, image, t, cond, generator=generator)
 
     @torch.no_grad()
     def reconstruct(
