@@ -26,6 +26,9 @@ export SADM_STOP_WITH_PARENT := 1
 # Notebooks run in the kernel of .venv, whatever other kernels the machine has.
 export JUPYTER_PREFER_ENV_PATH := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Every notebook is a process that imports the same packages: keep them compiled, also where an
+# image for containers has switched that off.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: book site test install lint chain doctor clean distclean help
 
