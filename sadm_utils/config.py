@@ -125,7 +125,6 @@ class CddpmConfig:
     noise_persistence: float = 0.8
     noise_feature_size: int = 64
     noise_shared: bool = False
-    stratified_steps: bool = False  # spread the steps t of a batch evenly, see draw_steps
     pretrained: bool = True
     train: TrainConfig = field(default_factory=TrainConfig)
 

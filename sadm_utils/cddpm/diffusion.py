@@ -58,8 +58,6 @@ class GaussianDiffusion(nn.Module):
         Number T of steps; step indices run from 0 to T − 1.
     noise : callable
         Called as ``noise(batch, height, width, generator)`` where no noise is given.
-    stratified : bool
-        Spread the training steps of a batch evenly, see `draw_steps`.
     """
 
     signal_rate: Tensor
@@ -69,12 +67,10 @@ class GaussianDiffusion(nn.Module):
         self,
         timesteps: int = 1000,
         noise: NoiseFunction = simplex_noise,
-        stratified: bool = False,
     ) -> None:
         super().__init__()
         self.timesteps = timesteps
         self.noise = noise
-        self.stratified = stratified
         signal, noise_rate = signal_and_noise_rates(cosine_betas(timesteps))
         self.register_buffer("signal_rate", signal, persistent=False)
         self.register_buffer("noise_rate", noise_rate, persistent=False)
@@ -85,19 +81,9 @@ class GaussianDiffusion(nn.Module):
         return self.noise(batch, height, width, generator).to(image)
 
     def draw_steps(self, batch: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw step indices uniformly from 0 … T − 1 for training: int64 (batch,).
-
-        If `stratified`, one from each of `batch` equal parts of that range: each image's step is
-        still uniform over training, but a batch has easy and hard ones in equal shares, which
-        takes noise from the gradient (Kingma et al. 2021, arXiv 2107.00630).
-        """
+        """Draw step indices uniformly from 0 … T − 1 for training: int64 (batch,)."""
         device = generator.device if generator is not None else "cpu"
-        if self.stratified:
-            part = torch.arange(batch, device=device)
-            u = (part + torch.rand(batch, generator=generator, device=device)) / batch
-            t = (u * self.timesteps).long().clamp_(max=self.timesteps - 1)
-        else:
-            t = torch.randint(self.timesteps, (batch,), generator=generator, device=device)
+        t = torch.randint(self.timesteps, (batch,), generator=generator, device=device)
         return t.to(self.signal_rate.device)
 
     def q_sample(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:

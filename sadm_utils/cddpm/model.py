@@ -73,7 +73,7 @@ def build_cddpm(config: Config) -> ConditionedDiffusion:
     model = ConditionedDiffusion(
         ResNet(encoder.depth, encoder.width, 1, unet.cond_dim, encoder.drop_path),
         unet,
-        GaussianDiffusion(cddpm.timesteps, noise, cddpm.stratified_steps),
+        GaussianDiffusion(cddpm.timesteps, noise),
         tuple(cddpm.levels),
     )
     return model.to(memory_format=torch.channels_last)

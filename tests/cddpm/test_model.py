@@ -51,12 +51,6 @@ def test_noise_settings_reach_the_noise() -> None:
     assert torch.equal(one, two)
 
 
-@pytest.mark.parametrize("wanted", [True, False])
-def test_way_of_drawing_steps_reaches_the_diffusion(wanted: bool) -> None:
-    config = load_config("smoke", {**SETTINGS, "cddpm.stratified_steps": wanted})
-    assert build_cddpm(config).diffusion.stratified is wanted
-
-
 def test_reconstructions_are_images_of_each_level(model, image) -> None:
     each = model.reconstruct(image, draw())
     assert each.shape == (3, 2, 1, 32, 32) and each.dtype == torch.float32
