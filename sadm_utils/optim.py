@@ -26,19 +26,20 @@ def is_matrix(weight: Tensor) -> bool:
 
 
 @torch.no_grad()
-def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Push all singular values of a matrix (M, N) toward 1.
+def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
+    """Push all singular values of each matrix (K, M, N) toward 1.
 
     After five Newton-Schulz steps they lie between about 0.7 and 1.2, which is near enough.
     """
     a, b, c = COEFFICIENTS
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).float()
-    x = x / (x.norm() + 1e-7)  # the iteration converges for singular values up to 1
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = (matrices.mT if tall else matrices).float()
+    # The iteration converges for singular values up to 1.
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(steps):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.T if tall else x
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
 
 
 class Muon(Optimizer):
@@ -78,24 +79,30 @@ class Muon(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         group, *rest = self.param_groups
+        alike: dict[tuple[int, int], list[Parameter]] = {}
         for weight in group["params"]:
             if weight.grad is not None:
-                self._step_matrix(weight, group)
+                alike.setdefault((len(weight), weight[0].numel()), []).append(weight)
+        for weights in alike.values():  # of one shape: small products cost less together
+            self._step_matrices(weights, group)
         # A loaded state, or a schedule, replaces what the two optimizers share.
         self.adam.state, self.adam.param_groups = self.state, rest
         self.adam.step()
         return loss
 
-    def _step_matrix(self, weight: Parameter, group: dict[str, Any]) -> None:
-        state = self.state[weight]
-        if not state:
-            state["momentum"] = torch.zeros_like(weight)
-        average, share = state["momentum"], group["momentum"]
-        average.lerp_(weight.grad, 1 - share)
-        update = weight.grad.lerp(average, share)  # Nesterov: one step ahead
-        # Channels last: the order of the columns has no effect, and this one needs no copy.
-        last = update.movedim(1, -1)
-        update = orthogonalize(last.flatten(1)).view(last.shape).movedim(-1, 1).to(weight.dtype)
-        size = 0.2 * max(len(weight), weight[0].numel()) ** 0.5
-        weight.mul_(1 - group["lr"] * group["weight_decay"])
-        weight.add_(update, alpha=-group["lr"] * size)
+    def _step_matrices(self, weights: list[Parameter], group: dict[str, Any]) -> None:
+        share = group["momentum"]
+        ahead = []
+        for weight in weights:
+            state = self.state[weight]
+            if not state:
+                state["momentum"] = torch.zeros_like(weight)
+            state["momentum"].lerp_(weight.grad, 1 - share)
+            # Nesterov: one step ahead. Channels last: the order of columns has no effect.
+            ahead.append(weight.grad.lerp(state["momentum"], share).movedim(1, -1))
+        updates = orthogonalize(torch.stack([update.flatten(1) for update in ahead]))
+        size = 0.2 * max(updates[0].shape) ** 0.5
+        for weight, last, update in zip(weights, ahead, updates, strict=True):
+            weight.mul_(1 - group["lr"] * group["weight_decay"])
+            update = update.reshape(last.shape).movedim(-1, 1).to(weight.dtype)
+            weight.add_(update, alpha=-group["lr"] * size)

@@ -26,8 +26,9 @@ warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_utilities
 
 import pytorch_lightning as pl  # noqa: E402  (after the filters: it speaks while importing)
 import torch  # noqa: E402
-from pytorch_lightning.callbacks import EMAWeightAveraging  # noqa: E402
+from pytorch_lightning.callbacks import WeightAveraging  # noqa: E402
 from pytorch_lightning.loggers import TensorBoardLogger  # noqa: E402
+from torch.optim.swa_utils import get_ema_multi_avg_fn  # noqa: E402
 from torch.utils.data import DataLoader, Dataset  # noqa: E402
 
 from sadm_utils import device  # noqa: E402
@@ -229,7 +230,9 @@ def fit(
     """
     train = module.train_config
     resume = _checkpoint(stage)
-    average = EMAWeightAveraging(decay=train.ema_decay) if train.ema_decay else pl.Callback()
+    average = pl.Callback()
+    if train.ema_decay:  # what Lightning's own moving average does, in one pass over the weights
+        average = WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(train.ema_decay))
     progress = Progress(stage, train, validate, average)
     trainer = pl.Trainer(
         accelerator="auto",
