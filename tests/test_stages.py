@@ -279,8 +279,9 @@ def test_sources_that_the_data_lacks_are_refused(run: Run, open_tiny: OpenTiny) 
     greedy = open_tiny(run.path, data__holdout=4)
     with pytest.raises(UserError, match="Brats21_val has 4 subjects and data.holdout keeps 4"):
         training_volumes(greedy, store, "brats21")
-    with pytest.raises(UserError, match="ANNOTATIONS is 'brats': choose one of draem, brats21"):
-        train_sadm(run, "brats")
+    for use in (lambda: train_sadm(run, "brats"), lambda: training_volumes(run, store, "brats")):
+        with pytest.raises(UserError, match="ANNOTATIONS is 'brats': choose one of draem, brats"):
+            use()
     with pytest.raises(UserError, match="inputs are 'both': choose one of input, residual"):
         stage_name("draem", "both")
 

@@ -30,6 +30,20 @@ INPUTS = ("input", "residual")
 DRAEM_SALT, LEVEL_SALT, WEIGHTS_SALT, DROP_PATH_SALT = 19, 23, 43, 47
 
 
+def annotated_set(annotations: str) -> str:
+    """The data set that a training source stands for, e.g. ``ATLAS`` for ``atlas_v2``.
+
+    Raises
+    ------
+    UserError
+        For a source that is not known.
+    """
+    if annotations not in SET_OF_ANNOTATIONS:
+        valid = ", ".join(SET_OF_ANNOTATIONS)
+        raise UserError(f"ANNOTATIONS is {annotations!r}: choose one of {valid}.")
+    return SET_OF_ANNOTATIONS[annotations]
+
+
 def stage_name(annotations: str, inputs: str) -> str:
     """Name of a network's stage, e.g. ``sadm-draem-residual``.
 
@@ -38,9 +52,7 @@ def stage_name(annotations: str, inputs: str) -> str:
     UserError
         For unknown annotations or inputs.
     """
-    if annotations not in SET_OF_ANNOTATIONS:
-        valid = ", ".join(SET_OF_ANNOTATIONS)
-        raise UserError(f"ANNOTATIONS is {annotations!r}: choose one of {valid}.")
+    annotated_set(annotations)
     if inputs not in INPUTS:
         raise UserError(f"The network's inputs are {inputs!r}: choose one of {', '.join(INPUTS)}.")
     return f"sadm-{annotations}-{inputs}"
@@ -145,11 +157,11 @@ def training_volumes(run: Run, store: Store, annotations: str) -> Volumes:
     Raises
     ------
     UserError
-        If the data set has too few annotated subjects, or none.
+        If the source is not known, or has too few annotated subjects.
     """
     if annotations == "draem":
         return healthy(run, store, "train")
-    name = f"{SET_OF_ANNOTATIONS[annotations]}_val"
+    name = f"{annotated_set(annotations)}_val"
     if name not in store:
         raise UserError(
             f"ANNOTATIONS {annotations!r} needs the split {name}, which the data does not have: "
