@@ -27,15 +27,15 @@ ESTIMATES: dict[str, dict[str, float]] = {
         SITE: 30,
     },
     "demo": {
-        "01_data_preparation": 82,
-        "02_draem_anomalies": 11,
+        "01_data_preparation": 80,
+        "02_draem_anomalies": 13,
         "03_spark_pretraining": 47,
-        "04_cddpm_training": 1170,
-        "05_sadm_training-draem": 151,
-        "05_sadm_training-brats21": 150,
-        "05_sadm_training-atlas_v2": 150,
-        "06_evaluation": 230,
-        SITE: 10,
+        "04_cddpm_training": 1080,
+        "05_sadm_training-draem": 130,
+        "05_sadm_training-brats21": 126,
+        "05_sadm_training-atlas_v2": 124,
+        "06_evaluation": 235,
+        SITE: 12,
     },
 }
 DISK_GIB = {"smoke": 0.5, "demo": 0.6, "paper": 60.0}
