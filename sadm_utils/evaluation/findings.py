@@ -62,9 +62,16 @@ CLAIMS = (
 
 
 def check_findings(
-    subjects: pd.DataFrame, healthy_l1: float, seed: int = 0, resamples: int = 2000
+    subjects: pd.DataFrame, healthy_l1: Interval, seed: int = 0, resamples: int = 2000
 ) -> list[dict[str, Any]]:
     """Check each claim whose rows exist, with the bootstrap interval over subjects.
+
+    Parameters
+    ----------
+    subjects
+        One value a subject: test_set, method, annotations, subject, metric, value.
+    healthy_l1
+        Reconstruction error of healthy test subjects inside the brain.
 
     Returns
     -------
@@ -73,8 +80,9 @@ def check_findings(
     """
     results = [{
         "claim": "healthy l1 error inside the brain is at most 0.035",
-        "value": healthy_l1, "low": None, "high": None, "needed": HEALTHY_L1_LIMIT,
-        "holds": healthy_l1 <= HEALTHY_L1_LIMIT, "certain": None,
+        "value": healthy_l1.mean, "low": healthy_l1.low, "high": healthy_l1.high,
+        "needed": HEALTHY_L1_LIMIT, "holds": bool(healthy_l1.mean <= HEALTHY_L1_LIMIT),
+        "certain": bool(healthy_l1.high <= HEALTHY_L1_LIMIT),
     }]  # fmt: skip
     for claim in CLAIMS:
         interval = _measure(claim, subjects, seed, resamples)

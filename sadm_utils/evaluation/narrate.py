@@ -171,6 +171,7 @@ def _is_error(finding: Finding) -> bool:
 
 
 def _show(finding: Finding, value: float) -> str:
+    """The error in units of [0, 1], everything else in percent."""
     return f"{value:.4f}" if _is_error(finding) else f"{100 * value:.1f}"
 
 
@@ -185,8 +186,14 @@ def _certainty(finding: Finding) -> str:
     """Whether the whole interval agrees with the verdict of the mean."""
     if finding["low"] is None or np.isnan(finding["low"]):
         return "–"
-    agrees = finding["certain"] if finding["holds"] else finding["high"] < finding["needed"]
-    return "yes" if agrees else "no"
+    return "yes" if (finding["certain"] if finding["holds"] else _fails_for_sure(finding)) else "no"
+
+
+def _fails_for_sure(finding: Finding) -> bool:
+    """Whether the whole interval of a miss lies on the wrong side."""
+    if _is_error(finding):
+        return finding["low"] > finding["needed"]
+    return finding["high"] < finding["needed"]
 
 
 def _miss(finding: Finding) -> str:

@@ -123,7 +123,7 @@ def _write_results(
         "profile": run.config.profile,
         "seed": run.seed,
         "healthy_l1": dataclasses.asdict(error),
-        "findings": check_findings(subjects, error.mean, run.seed, resamples),
+        "findings": check_findings(subjects, error, run.seed, resamples),
         "thresholds": thresholds,
         "beta_curve": _mean_curve(curve) if len(curve) else [],
     }

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from sadm_utils.evaluation.findings import CLAIMS, check_findings
+from sadm_utils.evaluation.statistics import Interval
 
 # ⌈Dice⌉ of three subjects each.
 TABLE = {
@@ -30,8 +31,11 @@ def subjects(table: dict = TABLE, reverse: bool = False) -> pd.DataFrame:
     return pd.DataFrame(rows[::-1] if reverse else rows)
 
 
-def found(frame: pd.DataFrame, healthy_l1: float = 0.03) -> dict[str, dict]:
-    return {row["claim"]: row for row in check_findings(frame, healthy_l1, resamples=200)}
+ERROR = Interval(mean=0.03, sd=0.002, low=0.029, high=0.031, n=3)
+
+
+def found(frame: pd.DataFrame) -> dict[str, dict]:
+    return {row["claim"]: row for row in check_findings(frame, ERROR, resamples=200)}
 
 
 def test_values_and_verdicts_by_hand() -> None:
@@ -71,11 +75,15 @@ def test_subjects_are_paired_whatever_their_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "holds"), [(0.035, True), (0.0351, False), (float("nan"), False)]
-)
-def test_healthy_error(error: float, holds: bool) -> None:
-    row = check_findings(subjects(), error, resamples=20)[0]
-    assert row["claim"].startswith("healthy l1") and row["holds"] is holds
+    ("error", "holds", "certain"),
+    [(0.033, True, True), (0.035, True, False), (0.0351, False, False),
+     (float("nan"), False, False)],
+)  # fmt: skip
+def test_healthy_error(error: float, holds: bool, certain: bool) -> None:
+    interval = Interval(error, 0.002, error - 0.001, error + 0.001, 3)
+    row = check_findings(subjects(), interval, resamples=20)[0]
+    assert row["claim"].startswith("healthy l1")
+    assert (row["holds"], row["certain"]) == (holds, certain)
 
 
 def test_claims_without_rows_are_left_out() -> None:

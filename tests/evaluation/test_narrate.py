@@ -16,6 +16,7 @@ from sadm_utils.evaluation.narrate import (
     size_words,
     values_of,
 )
+from sadm_utils.evaluation.statistics import Interval
 
 
 def make_subjects(values: dict[tuple[str, str, str], list[float]]) -> pd.DataFrame:
@@ -26,6 +27,13 @@ def make_subjects(values: dict[tuple[str, str, str], list[float]]) -> pd.DataFra
         for (method, source, test_set), row in values.items()
         for number, value in enumerate(row)
     ])  # fmt: skip
+
+
+HEALTHY = "healthy l1 error inside the brain is at most 0.035"
+
+
+def error(mean: float) -> Interval:
+    return Interval(mean, 0.002, mean - 0.001, mean + 0.001, 4)
 
 
 @pytest.fixture()
@@ -39,7 +47,7 @@ def subjects() -> pd.DataFrame:
 
 
 def test_every_miss_is_named_with_its_gap(subjects: pd.DataFrame) -> None:
-    findings = check_findings(subjects, healthy_l1=0.04, resamples=200)
+    findings = check_findings(subjects, error(0.04), resamples=200)
     text = findings_words(findings, subjects)
     assert text.startswith("**2 of 4 findings hold.**")
     assert "healthy l1 error inside the brain is at most 0.035.* Measured 0.0400" in text
@@ -50,14 +58,26 @@ def test_every_miss_is_named_with_its_gap(subjects: pd.DataFrame) -> None:
 
 
 def test_a_narrow_hold_is_not_sold_as_certain(subjects: pd.DataFrame) -> None:
-    findings = check_findings(subjects, healthy_l1=0.02, resamples=200)
+    findings = check_findings(subjects, error(0.02), resamples=200)
     table = findings_table(findings).set_index("claim")
     row = table.loc["SADM_res trained on brats21 reaches 60 on tumor"]
     assert (row["measured"], row["needed"], row["holds"]) == ("61.3", "≥ 60.0", "yes")
     assert row["certain"] == "no"
     assert "other subjects could have said otherwise" in findings_words(findings, subjects)
-    error = table.loc["healthy l1 error inside the brain is at most 0.035"]
-    assert (error["measured"], error["needed"], error["certain"]) == ("0.0200", "≤ 0.0350", "–")
+    row = table.loc[HEALTHY]
+    assert list(row) == ["0.0200", "[0.0190, 0.0210]", "≤ 0.0350", "yes", "yes"]
+
+
+@pytest.mark.parametrize(
+    ("value", "holds", "certain"),
+    [(0.034, "yes", "yes"), (0.0345, "yes", "no"), (0.0355, "no", "no"), (0.037, "no", "yes")],
+)
+def test_the_healthy_error_is_certain_on_either_side(
+    subjects: pd.DataFrame, value: float, holds: str, certain: str
+) -> None:
+    """For an error, unlike for Dice, the interval of a miss lies above the mark."""
+    row = findings_table(check_findings(subjects, error(value))).set_index("claim").loc[HEALTHY]
+    assert (row["holds"], row["certain"]) == (holds, certain)
 
 
 def test_gains_are_paired_and_gaps_stay_empty(subjects: pd.DataFrame) -> None:
