@@ -191,7 +191,7 @@ def _step(module: TrainedModule, optimizer: torch.optim.Optimizer, batch: Any) -
         loss = module.training_step(batch, 0)
     loss.backward()
     optimizer.step()
-    return float(loss)
+    return float(loss.detach())
 
 
 def _move(batch: Mapping[str, Any]) -> dict[str, Any]:
