@@ -24,12 +24,14 @@ class Choice:
     test: str
 
     def row(self, config: Config) -> list[str]:
-        """The six cells, with the settings of ``config`` filled in."""
+        """The five cells, with the settings of ``config`` filled in."""
         flat = flatten(to_dict(config))
         book = re.sub(r"\{([\w.]+)\}", lambda match: _show(flat[match[1]]), self.book)
-        # A browser may break the long name behind these, so that the column stays narrow.
-        test = re.sub(r"(/|::|_)", r"\1<wbr>", self.test)
-        return [self.topic, self.paper, self.released, book, self.why, f"<code>{test}</code>"]
+        # A browser breaks the long name behind these. The break before the dot keeps "linkify"
+        # from taking "name.py" for an address.
+        test = re.sub(r"(/|::|_|(?=\.py))", r"\1<wbr>", self.test)
+        why = f"{self.why}<br><small><code>{test}</code></small>"
+        return [self.topic, self.paper, self.released, book, why]
 
 
 def _show(value: object) -> str:

@@ -21,7 +21,7 @@ def fill_page(text: str, run_dir: Path) -> str:
 
 def choices_table() -> str:
     """Markdown of :data:`~sadm_utils.reference.choices.CHOICES`, with the paper's settings."""
-    head = ("choice", "paper", "released code", "this book", "why", "proven by")
+    head = ("choice", "paper", "released code", "this book", "why, and the test that proves it")
     return markdown(head, (choice.row(Config()) for choice in CHOICES))
 
 
