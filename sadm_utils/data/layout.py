@@ -21,6 +21,8 @@ SETS = {
     "MSLUB": "multiple sclerosis",
     "WMH": "white-matter hyperintensities",
 }
+ALIASES = {"ATLAS": "ATLAS_v2"}
+"""Names of sets in the lists that the paper's authors released, where they differ."""
 
 
 def check_data_dir(data_dir: str | Path) -> Path:
@@ -40,15 +42,23 @@ def check_data_dir(data_dir: str | Path) -> Path:
 
 
 def split_path(data_dir: str | Path, name: str) -> Path:
-    """File of a split, e.g. ``IXI_train_fold0`` or ``Brats21_test``."""
-    return Path(data_dir) / "splits" / f"{name}.csv"
+    """File of a split, e.g. ``IXI_train_fold0`` or ``Brats21_test``.
+
+    ``ATLAS_test`` is ``ATLAS_v2_test.csv`` where only that is there, as in the released lists.
+    """
+    path = Path(data_dir) / "splits" / f"{name}.csv"
+    set_name, _, part = name.rpartition("_")
+    other = path.with_name(f"{ALIASES.get(set_name, set_name)}_{part}.csv")
+    return other if other.is_file() and not path.is_file() else path
 
 
 def available_splits(data_dir: str | Path) -> list[str]:
     """Names of all splits of a data folder, sorted; other CSV files are left out."""
     folder = check_data_dir(data_dir) / "splits"
-    names = sorted(p.stem for p in folder.glob("*.csv") if not p.name.startswith("."))
-    return [n for n in names if n.startswith("IXI_") or n.endswith(("_val", "_test"))]
+    names = {p.stem for p in folder.glob("*.csv") if not p.name.startswith(".")}
+    for name, alias in ALIASES.items():
+        names = {n.replace(alias, name) if n.startswith(f"{alias}_") else n for n in names}
+    return sorted(n for n in names if n.startswith("IXI_") or n.endswith(("_val", "_test")))
 
 
 def available_sets(data_dir: str | Path) -> dict[str, list[str]]:
