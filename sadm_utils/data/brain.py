@@ -10,10 +10,16 @@ import numpy as np
 from scipy import ndimage
 
 from sadm_utils.data.io import Scan
+from sadm_utils.data.strip import has_hd_bet, run_hd_bet
 from sadm_utils.errors import UserError
 
 LARGEST_BRAIN_ML = 2200.0
 SMALLEST_BRAIN_ML = 500.0
+BRAIN_CHOICES = ("auto", "given", "stripped", "hd-bet", "template")
+TEMPLATE_NOTE = (
+    "The scan has a skull and came without a brain mask: the template's mask is used, so expect "
+    "false alarms at the rim; skull-strip the scan first for a better map."
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class BrainMask:
     array
         Bool on the scan's grid, or None if the template's mask is to be used.
     source
-        ``given``, ``stripped`` (the scan's nonzero voxels) or ``template``.
+        ``given``, ``stripped`` (the scan's nonzero voxels), ``hd-bet`` or ``template``.
     note
         A sentence for the reader.
     """
@@ -56,7 +62,9 @@ def load_template() -> Template:
     )
 
 
-def find_brain(scan: Scan, mask: np.ndarray | None, path: str | Path) -> BrainMask:
+def find_brain(
+    scan: Scan, mask: np.ndarray | None, path: str | Path, choice: str = "auto"
+) -> BrainMask:
     """Find the brain of a scan.
 
     Parameters
@@ -67,12 +75,24 @@ def find_brain(scan: Scan, mask: np.ndarray | None, path: str | Path) -> BrainMa
         Brain mask of the user, or None.
     path
         File of the scan, for messages.
+    choice
+        One of :data:`BRAIN_CHOICES`. ``auto`` takes the first that there is: the mask, a scan that
+        is skull-stripped, HD-BET, the template's mask.
 
     Raises
     ------
     UserError
-        The mask, or what is not background in the scan, is no brain by its volume.
+        The mask, or what is not background in the scan, is no brain by its volume, or the choice
+        cannot be met.
     """
+    if choice == "given" and mask is None:
+        raise UserError(f"{path} came without a brain mask: add one, or choose --brain auto.")
+    if choice == "template":
+        return BrainMask(None, "template", TEMPLATE_NOTE)
+    if choice == "hd-bet":
+        return _by_hd_bet(scan, path)
+    if choice == "stripped":
+        mask = None
     voxel_ml = float(np.prod(scan.zooms)) / 1000
     if mask is not None:
         volume = np.count_nonzero(mask) * voxel_ml
@@ -91,11 +111,23 @@ def find_brain(scan: Scan, mask: np.ndarray | None, path: str | Path) -> BrainMa
         )
     if volume < LARGEST_BRAIN_ML:
         return BrainMask(foreground, "stripped", "The scan is skull-stripped: nonzero is brain.")
-    return BrainMask(
-        None, "template",
-        "The scan has a skull and came without a brain mask: the template's mask is used, so "
-        "expect false alarms at the rim; skull-strip the scan first for a better map.",
-    )
+    if choice == "stripped":
+        raise UserError(
+            f"{path} shows {volume:.0f} ml of tissue, so it is not skull-stripped: choose --brain "
+            "auto, or strip it."
+        )
+    return _by_hd_bet(scan, path) if has_hd_bet() else BrainMask(None, "template", TEMPLATE_NOTE)
+
+
+def _by_hd_bet(scan: Scan, path: str | Path) -> BrainMask:
+    mask = run_hd_bet(scan, path)
+    volume = np.count_nonzero(mask) * float(np.prod(scan.zooms)) / 1000
+    if not SMALLEST_BRAIN_ML < volume < LARGEST_BRAIN_ML:
+        raise UserError(
+            f"HD-BET found {volume:.0f} ml of brain in {path}, which is no adult brain: give a "
+            "brain mask."
+        )
+    return BrainMask(mask, "hd-bet", "The brain was extracted by HD-BET.")
 
 
 def largest_part(foreground: np.ndarray) -> np.ndarray:

@@ -23,6 +23,9 @@ _BROKEN_FILE = (
     EOFError, OSError, ValueError, zlib.error, ImageFileError, HeaderDataError, OverflowError
 )
 
+OVERFLOW = 30000
+"""A 16-bit file without scaling that reaches this far on both sides has wrapped around."""
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -56,7 +59,8 @@ def load_nifti(path: str | Path, *, canonical: bool = False) -> Scan:
     Raises
     ------
     UserError
-        The file is missing, empty, truncated, no NIfTI, not 3-D, or holds NaN or infinite values.
+        The file is missing, empty, truncated, no NIfTI, not 3-D, or holds NaN or infinite values,
+        or integers that ran over.
     """
     path = Path(path)
     image = _open(path)
@@ -77,6 +81,7 @@ def load_nifti(path: str | Path, *, canonical: bool = False) -> Scan:
             f"{path} has shape {data.shape}, not three dimensions (X, Y, Z): "
             "extract one volume and save it as its own file."
         )
+    _check_range(data, path)
     array, affine = data.astype(np.float32), np.asarray(image.affine, dtype=np.float64)
     bad = array.size - int(np.count_nonzero(np.isfinite(array)))
     if bad:
@@ -185,8 +190,11 @@ class write_atomic:
 
     def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> None:
         if error is None:
-            os.replace(self.temporary, self.path)
-            return
+            try:
+                os.replace(self.temporary, self.path)
+                return
+            except OSError as failed:
+                error = failed
         Path(self.temporary).unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise write_error(self.path, error) from error
@@ -208,6 +216,24 @@ def _open(path: Path) -> nib.spatialimages.SpatialImage:
     if not isinstance(image, nib.spatialimages.SpatialImage):
         raise UserError(f"{path} is no volume: give a .nii or .nii.gz file.")
     return image
+
+
+def _check_range(data: np.ndarray, path: Path) -> None:
+    """Refuse values that a wrong type or scaling has spoiled."""
+    if data.dtype.kind == "f" and data.dtype.itemsize > 4:
+        largest = np.abs(data, where=np.isfinite(data), out=np.zeros_like(data)).max()
+        if largest > np.finfo(np.float32).max:
+            raise UserError(
+                f"{path} holds values up to {largest:.0e}, which no scan has: correct the scaling "
+                "(scl_slope) in its header."
+            )
+    elif data.dtype.kind == "i" and data.dtype.itemsize == 2:
+        low, high = int(data.min()), int(data.max())
+        if low < -OVERFLOW and high > OVERFLOW:
+            raise UserError(
+                f"{path} holds integers from {low} to {high}, as if larger ones had run over: "
+                "convert the scan again, as unsigned or 32-bit numbers."
+            )
 
 
 def _reason(error: BaseException) -> str:

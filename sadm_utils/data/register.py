@@ -76,10 +76,13 @@ def initial_matrix(scan: Scan, brain: np.ndarray | None, template: Template) -> 
     return matrix
 
 
-def apply_matrix(array: np.ndarray, matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Sample ``array`` (linear, 0 outside) at ``matrix @ output index``; float32 of ``shape``."""
+def apply_matrix(
+    array: np.ndarray, matrix: np.ndarray, shape: tuple[int, ...], order: int = 1
+) -> np.ndarray:
+    """Sample ``array`` at ``matrix @ output index``: linearly, or of ``order`` 0 the nearest voxel;
+    0 outside. float32 of ``shape``."""
     return ndimage.affine_transform(
-        array, matrix[:3, :3], matrix[:3, 3], output_shape=shape, order=1, output=np.float32
+        array, matrix[:3, :3], matrix[:3, 3], output_shape=shape, order=order, output=np.float32
     )
 
 

@@ -8,7 +8,7 @@ scan's own voxels exactly, whatever its orientation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -17,6 +17,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from sadm_utils.data.brain import BrainMask, find_brain, load_template
+from sadm_utils.data.intensity import check_lesion, contrast, shift_negative
 from sadm_utils.data.io import Scan, load_nifti
 from sadm_utils.data.preprocess import Grid, Processed, preprocess_volume, restore_volume
 from sadm_utils.data.register import align, apply_matrix, dice, isotropic
@@ -45,6 +46,12 @@ class Registered:
     dice
         Overlap of the registered brain mask with the template's; 1 for a perfect fit. For a mask
         taken from the template it says nothing.
+    contrast
+        Correlation with the template's intensities inside the brain; negative for a T2 scan.
+    lesion_ml
+        Volume of the lesion in the scan's own voxels; 0 for none.
+    notes
+        What was changed or is unusual, a sentence each.
     """
 
     image: np.ndarray
@@ -56,6 +63,9 @@ class Registered:
     native_affine: np.ndarray
     brain: BrainMask
     dice: float
+    contrast: float = 1.0
+    lesion_ml: float = 0.0
+    notes: tuple[str, ...] = ()
 
 
 def register_scan(
@@ -64,6 +74,8 @@ def register_scan(
     seg: str | Path | None = None,
     *,
     bias_correction: bool = True,
+    brain: str = "auto",
+    lesion_values: tuple[int, ...] = (),
 ) -> Registered:
     """Register a T1 scan to MNI152 (12 parameters).
 
@@ -73,31 +85,38 @@ def register_scan(
         The scan: NIfTI, any orientation and voxel size; with or without skull.
     mask
         Brain mask on the scan's grid. Without one, a scan whose background is 0 and whose head is
-        no larger than a brain counts as skull-stripped; else the template's mask is used.
+        no larger than a brain counts as skull-stripped; else HD-BET, if it is installed, or the
+        template's mask is used.
     seg
         Lesion mask on the scan's grid.
     bias_correction
         Divide by a smooth bias field (N4 at 6 mm).
+    brain
+        Where the brain mask comes from: one of ``brain.BRAIN_CHOICES``.
+    lesion_values
+        Values of the lesion mask that are lesion; by default all but 0.
 
     Raises
     ------
     UserError
-        A file is unfit, or the scan cannot be registered.
+        A file is unfit, the scan cannot be registered, or its lesion is nowhere in the brain.
     """
     scan = load_nifti(path)
+    array, shifted = shift_negative(scan.array)
+    scan = replace(scan, array=array)
     labels = {
-        name: _load_label(file, name, path, scan) if file else None
-        for name, file in (("brain mask", mask), ("lesion mask", seg))
+        name: _load_label(file, name, path, scan, values) if file else None
+        for name, file, values in (("brain mask", mask, ()), ("lesion mask", seg, lesion_values))
     }
     template = load_template()
-    brain = find_brain(scan, labels["brain mask"], path)
-    matrix = align(scan, brain.array, template)
+    found = find_brain(scan, labels["brain mask"], path, brain)
+    matrix = align(scan, found.array, template)
     place = np.linalg.inv(scan.affine) @ matrix @ template.affine
     shape = template.mask.shape
-    if brain.array is None:
+    if found.array is None:
         inside = template.mask & (apply_matrix(np.ones_like(scan.array), place, shape) > 0.5)
     else:
-        inside = apply_matrix(brain.array.astype(np.float32), place, shape) > 0.5
+        inside = apply_matrix(found.array.astype(np.float32), place, shape) > 0.5
     overlap = dice(inside, template.mask)
     if overlap < LOWEST_DICE:
         raise UserError(
@@ -105,14 +124,19 @@ def register_scan(
             "check the orientation in its header, or give a brain mask."
         )
     image = np.maximum(apply_matrix(scan.array, place, shape), 0)
+    lesion, volume, note = labels["lesion mask"], 0.0, ""
+    if lesion is not None:
+        volume = float(np.count_nonzero(lesion) * np.prod(scan.zooms) / 1000)
+        lesion = apply_matrix(lesion.astype(np.float32), place, shape) > 0.5
+        note = check_lesion(lesion, inside, volume, seg)
+        lesion = lesion.astype(np.uint8)
     if bias_correction:
         image = _divide_bias(image, inside, template.affine)
-    lesion = labels["lesion mask"]
-    if lesion is not None:
-        lesion = (apply_matrix(lesion.astype(np.float32), place, shape) > 0.5).astype(np.uint8)
+    likeness = contrast(image, inside, template)
     return Registered(
         (image * inside).astype(np.float32), inside.astype(np.uint8), lesion, template.affine,
-        matrix, scan.array.shape, scan.affine, brain, overlap,
+        matrix, scan.array.shape, scan.affine, found, overlap, likeness, volume,
+        tuple(sentence for sentence in (shifted, note) if sentence),
     )
 
 
@@ -152,8 +176,10 @@ def to_native(
     return nib.Nifti1Image(native, registered.native_affine)
 
 
-def _load_label(file: str | Path, name: str, path: str | Path, scan: Scan) -> np.ndarray:
-    """A mask on the scan's grid, as bool."""
+def _load_label(
+    file: str | Path, name: str, path: str | Path, scan: Scan, values: tuple[int, ...]
+) -> np.ndarray:
+    """A mask on the scan's grid, as bool: the given values, or all above one half."""
     label = load_nifti(file)
     if label.array.shape != scan.array.shape or not np.allclose(
         label.affine, scan.affine, atol=0.5 * max(scan.zooms)
@@ -162,7 +188,10 @@ def _load_label(file: str | Path, name: str, path: str | Path, scan: Scan) -> np
             f"The {name} {file} (shape {label.array.shape}) does not lie on the grid of {path} "
             f"(shape {scan.array.shape}): resample it to the scan's grid."
         )
-    return label.array > 0.5
+    marked = np.isin(np.rint(label.array), values) if values else label.array > 0.5
+    if not marked.any():
+        raise UserError(f"The {name} {file} is empty: give one that marks it, or leave it out.")
+    return marked
 
 
 def _divide_bias(image: np.ndarray, inside: np.ndarray, affine: np.ndarray) -> np.ndarray:
