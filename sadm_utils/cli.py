@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from sadm_utils.data_commands import add_data_commands
 from sadm_utils.errors import UserError
 
 app = typer.Typer(
@@ -129,18 +130,7 @@ def predict(
         typer.echo(f"  {name}")
 
 
-@app.command()
-def prepare(
-    source: Annotated[str, typer.Argument(help="Folder with raw scans (BIDS or MSLUB).")],
-    out: Annotated[str, typer.Option(help="Where the data set is written.")],
-) -> None:
-    """Make a data set from raw scans."""
-    from sadm_utils.data.sources import prepare_source
-
-    def progress(done: int, total: int) -> None:
-        typer.echo(f"{done} of {total} scans registered")
-
-    typer.echo(f"Data set: {prepare_source(source, out, progress, report=typer.echo)}")
+add_data_commands(app)
 
 
 @app.command("import-reference")

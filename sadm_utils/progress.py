@@ -186,6 +186,20 @@ class Monitor:
             self.on_processes(children)
 
 
+class Pace:
+    """Rate and time left of a count that goes up, from what was counted since the start."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+        self.counted = 0
+
+    def left(self, done: int, total: int) -> str:
+        """Text to add to a line of progress: ``, 4.2 s each, 3:07 min left``."""
+        self.counted += 1
+        each = (time.monotonic() - self.start) / self.counted
+        return f", {each:.1f} s each, {clock(each * (total - done))} left"
+
+
 def clock(seconds: float | None) -> str:
     """Format seconds as ``42 s``, ``3:07 min`` or ``2:05 h``; ``None`` is unknown."""
     if seconds is None:

@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -164,3 +165,47 @@ def test_interrupt_says_how_to_resume(sadm: Sadm, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(book, "build_book", interrupt)
     code, _, err = sadm("book")
     assert code == 130 and "resume" in err
+
+
+def test_sources_state_license_access_and_citation(sadm: Sadm) -> None:
+    code, out, _ = sadm("sources")
+    assert code == 0 and out.count("license: ") == out.count("access: ") == 8
+    assert "ixi: IXI, 581 subjects" in out and "CC BY-SA 3.0" in out
+
+
+def test_prepare_passes_its_options_on(sadm: Sadm, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple] = []
+
+    def prepare_source(*arguments: Any, **options: Any) -> Path:
+        seen.append((*arguments[:2], options["settings"], options["jobs"]))
+        arguments[2](1, 4)
+        return Path("out")
+
+    monkeypatch.setattr("sadm_utils.data.prepare.prepare_source", prepare_source)
+    code, out, _ = sadm(
+        *("prepare", "raw", "--out", "out", "--source", "own", "--set", "WMH", "--seed", "3"),
+        *("--no-bias-correction", "--brain", "template", "--lists", "l", "--jobs", "2"),
+    )
+    assert code == 0 and "1 of 4 scans registered, " in out and "quality.html" in out
+    (source, folder, settings, jobs) = seen[0]
+    assert (source, folder, jobs) == ("raw", "out", 2)
+    assert vars(settings) == {
+        "source": "own", "sick_set": "WMH", "bias_correction": False, "brain": "template",
+        "seed": 3, "folds": 5, "lists": "l",
+    }  # fmt: skip
+    code, _, err = sadm("prepare", "raw", "--out", "out", "--brain", "skull")
+    assert code == 2 and "choose one of auto, given" in err
+
+
+def test_splits_refuses_a_subject_in_two_lists(sadm: Sadm, tmp_path: Path) -> None:
+    header = "img_name,age,label,img_path,mask_path,seg_path\n"
+    (tmp_path / "splits").mkdir()
+    for name, subject in (("train_fold0", "a"), ("val_fold0", "b"), ("test", "c")):
+        file = tmp_path / "splits" / f"IXI_{name}.csv"
+        file.write_text(f"{header}{subject},30,0,/{subject}.nii,/m.nii,\n")
+    code, out, _ = sadm("splits", str(tmp_path))
+    assert code == 0 and "IXI_test: 1 subjects" in out and "No subject is in two" in out
+    (tmp_path / "splits/IXI_test.csv").write_text(f"{header}a,30,0,/a.nii,/m.nii,\n")
+    code, out, err = sadm("splits", str(tmp_path))
+    assert code == 2 and "IXI_train_fold0 and IXI_test share 1 subject: a." in out
+    assert "overlap" in err

@@ -9,10 +9,10 @@ from typing import Any
 
 from sadm_utils.config import TrainConfig, to_dict
 from sadm_utils.data.augment import Augmenter
-from sadm_utils.data.layout import available_sets, read_split
+from sadm_utils.data.layout import available_sets, read_split, split_path
 from sadm_utils.data.phantom import RECORD, write_cohort
+from sadm_utils.data.prepare import prepare_source
 from sadm_utils.data.slices import SliceDataset
-from sadm_utils.data.sources import prepare_source
 from sadm_utils.data.store import Store, Volumes, build_store, open_store
 from sadm_utils.runs import Run, Stage, compute_once
 
@@ -121,7 +121,7 @@ def _fingerprint(folder: Path, name: str, times: bool) -> str:
     A phantom that is simulated again has another time, but is the same.
     """
     frame = read_split(folder, name)
-    digest = hashlib.sha256((folder / "splits" / f"{name}.csv").read_bytes())
+    digest = hashlib.sha256(split_path(folder, name).read_bytes())
     for file in frame[["image_file", "mask_file", "seg_file"]].to_numpy().ravel():
         if file and times:
             status = Path(file).stat()
