@@ -1,4 +1,4 @@
-"""The commands about data: ``sadm sources``, ``prepare`` and ``splits``."""
+"""The commands about data: ``sadm fetch``, ``sources``, ``prepare`` and ``splits``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sadm_utils.progress import Pace
 
 def add_data_commands(app: typer.Typer) -> None:
     """Add the commands of this module to the command ``sadm``."""
-    for command in (sources, prepare, splits):
+    for command in (sources, fetch, prepare, splits):
         app.command()(command)
 
 
@@ -49,6 +49,20 @@ def prepare(
         source, out, progress, settings=settings, jobs=jobs or 1, report=typer.echo
     )
     typer.echo(f"Data set: {folder}. Look at {folder / 'quality.html'}.")
+
+
+def fetch(
+    name: Annotated[str, typer.Argument(help="ds002748 or mslub.")],
+    out: Annotated[str, typer.Option(help="Folder for the files.")],
+    only_show: Annotated[
+        bool, typer.Option("--only-show", help="Only show size and license.")
+    ] = False,
+    mirror: Annotated[str, typer.Option(help="Address of a copy, tried first.")] = "",
+) -> None:
+    """Download an open data set."""
+    from sadm_utils.data.fetch import fetch as fetch_set
+
+    fetch_set(name, out, show=typer.echo, only_show=only_show, mirror=mirror)
 
 
 def sources() -> None:

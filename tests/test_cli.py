@@ -209,3 +209,16 @@ def test_splits_refuses_a_subject_in_two_lists(sadm: Sadm, tmp_path: Path) -> No
     code, out, err = sadm("splits", str(tmp_path))
     assert code == 2 and "IXI_train_fold0 and IXI_test share 1 subject: a." in out
     assert "overlap" in err
+
+
+def test_fetch_passes_its_options_on(sadm: Sadm, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple] = []
+
+    def fetch(name: str, out: str, **options: Any) -> None:
+        seen.append((name, out, options["only_show"], options["mirror"]))
+
+    monkeypatch.setattr("sadm_utils.data.fetch.fetch", fetch)
+    code, _, _ = sadm("fetch", "mslub", "--out", "raw", "--only-show", "--mirror", "http://m")
+    assert code == 0 and seen == [("mslub", "raw", True, "http://m")]
+    code, _, err = sadm("fetch", "mslub")
+    assert code == 2 and "--out" in err
