@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 from sadm_utils.data.sources import RawSubject
 from sadm_utils.data.splits import HEALTHY
+
+UNFINISHED = re.compile(
+    r"\.(.+_(t1|mask|seg)\.nii\.gz|.+\.(png|json))\.\w{8}(\.nii\.gz|\.png)?"
+)
+"""Names that ``io.write_atomic`` gives to the files of a subject until they are complete."""
 
 
 def name_subjects(subjects: tuple[RawSubject, ...]) -> dict[str, RawSubject]:
@@ -50,3 +56,11 @@ def record_file(out: Path, key: str) -> Path:
 def picture_file(out: Path, key: str) -> Path:
     """Picture of a subject for the montage."""
     return out / "quality" / f"{key.replace('/', '_')}.png"
+
+
+def remove_unfinished(out: Path) -> None:
+    """Remove what a killed run was writing, and nothing else."""
+    for folder in ("Train/ixi", "Test", "registration", "quality"):
+        for file in (out / folder).rglob(".*"):
+            if UNFINISHED.fullmatch(file.name) and file.is_file():
+                file.unlink()

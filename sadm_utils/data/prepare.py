@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import shorten
 
 import pandas as pd
 
@@ -20,14 +21,20 @@ from sadm_utils.data.brain import BRAIN_CHOICES
 from sadm_utils.data.intensity import check_contrast
 from sadm_utils.data.io import save_nifti, write_atomic
 from sadm_utils.data.layout import split_path, write_split
-from sadm_utils.data.naming import layout_paths, name_subjects, picture_file, record_file
+from sadm_utils.data.naming import (
+    layout_paths,
+    name_subjects,
+    picture_file,
+    record_file,
+    remove_unfinished,
+)
 from sadm_utils.data.scan import Registered, register_scan
 from sadm_utils.data.sources import RawSubject, find_subjects
 from sadm_utils.data.splits import FOLDS, adopt_lists, make_splits, refuse_overlaps
 from sadm_utils.data.workers import run_parallel
 from sadm_utils.errors import UserError, is_full_disk
 
-SHOWN = 5
+SHOWN, WIDTH = 5, 160
 
 
 @dataclass(frozen=True)
@@ -108,9 +115,7 @@ def prepare_source(
     out, chosen = Path(out_dir), settings or PrepareSettings()
     found = find_subjects(source_dir, chosen.source, chosen.sick_set, out)
     out.mkdir(parents=True, exist_ok=True)
-    for stale in out.rglob(".*"):  # what a killed run was writing
-        if stale.is_file():
-            stale.unlink()
+    remove_unfinished(out)
     _report_found(found.missing, found.notes, out, report)
     named = name_subjects(found.subjects)
     known = {name: read_record(out, name, s, chosen) for name, s in named.items()}
@@ -197,9 +202,9 @@ def _report_found(
     for sentence in notes:
         report(f"Note: {sentence}")
     for sentence in missing[:SHOWN]:
-        report(f"Missing: {sentence}")
-    if len(missing) > SHOWN:
-        report(f"Missing: {len(missing) - SHOWN} more, listed in {out / 'missing.txt'}.")
+        report(f"Missing: {shorten(sentence, WIDTH, placeholder=' ...')}")
+    if len(missing) > SHOWN or any(len(sentence) > WIDTH for sentence in missing):
+        report(f"Everything that is missing is listed in {out / 'missing.txt'}.")
     with write_atomic(out / "missing.txt") as temporary:
         Path(temporary).write_text("".join(f"{sentence}\n" for sentence in missing), "utf-8")
 

@@ -103,6 +103,7 @@ def test_layout_and_splits(raw, registrations):
     assert people.loc["sub-12", "sex"] == "M" and people.loc["sub-05", "source"] == "ds"
     assert any("no age of sub-12" in sentence for sentence in sentences)
     assert any("no folder of patient01" in sentence for sentence in sentences)
+    assert max(map(len, sentences)) < 180 and "missing.txt" in sentences[-1]
     assert "patient30" in (out / "missing.txt").read_text()
 
 
@@ -325,8 +326,11 @@ def test_killed_run_resumes(raw, registrations):
     time.sleep(0.1)
     done = {p.stem for p in (out / "registration").glob("*.json")}
     assert len(done) == 3 and len(started) == 4 and not (out / "manifest.csv").exists()
+    left = [".sub-05_t1.nii.gz.ab_12345.nii.gz", ".sub-05_t1.nii.gz.mine", ".keep"]
+    for name in left:
+        (out / "Train/ixi/t1" / name).touch()
     prepare(raw)
     again = {name for name, _ in registrations}
     assert len(registrations) == 11 and started[3] in again and started[0] not in again
     assert len(manifest(out)) == 14 and len(read_split(out, "IXI_test")) == 3
-    assert not list(out.rglob(".*")), "nothing half-written is left"
+    assert sorted(p.name for p in out.rglob(".*")) == sorted(left[1:]), "only what was ours"

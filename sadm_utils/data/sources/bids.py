@@ -71,10 +71,11 @@ def _find_in(
             continue
         kind = (sick_set, 1) if lesion else (set_name, 0)
         subjects.append(RawSubject(name, kind[0], str(file), mask, lesion, age, sex, kind[1]))
-    missing += [
-        f"{set_name}: no T1w scan of {name}, whom {root / 'participants.tsv'} names."
-        for name in sorted(set(people) - set(scans))
-    ]
+    if absent := sorted(set(people) - set(scans)):
+        missing.append(
+            f"{set_name}: no T1w scan of {', '.join(absent)}, whom {root / 'participants.tsv'} "
+            "names."
+        )
     unknown = [s.subject for s in subjects if s.age is None]
     if people and unknown:
         notes.append(f"{set_name}: participants.tsv has no age of {', '.join(unknown)}.")
