@@ -21,7 +21,7 @@ from sadm_utils.errors import UserError
 
 TEMPLATE_COLOR, BRAIN_COLOR, LESION_COLOR = (255, 160, 0), (60, 170, 255), (255, 50, 60)
 CUT_MM = (2.0, -18.0, 12.0)
-"""Where the planes cut a healthy brain, in MNI millimeters; a lesion is cut through its center."""
+"""Where the planes cut a healthy brain (MNI millimeters); a lesion is cut where it is largest."""
 
 _STYLE = """
 body { background: #111; color: #ddd; font: 13px sans-serif; margin: 1em; }
@@ -51,7 +51,8 @@ def subject_picture(registered: Registered) -> np.ndarray:
     lesion = None if registered.seg is None else registered.seg > 0
     cut = np.rint(np.linalg.solve(template.affine, [*CUT_MM, 1.0])[:3]).astype(int)
     if lesion is not None and lesion.any():
-        cut = np.rint(ndimage.center_of_mass(lesion)).astype(int)
+        sizes = [lesion.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
+        cut = np.array([size.argmax() for size in sizes])
     panels = []
     for axis in range(3):
         panel = np.repeat(_plane(gray, axis, cut)[..., None] * 255, 3, axis=2).astype(np.uint8)

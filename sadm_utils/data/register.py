@@ -15,6 +15,8 @@ from sadm_utils.data.brain import Template
 from sadm_utils.data.io import Scan
 
 COARSE_MM, FINE_MM = 4.0, 2.0
+LOWEST_LEVEL = 0.2
+"""A voxel with less of an interpolated mask is never part of it."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,23 @@ def apply_matrix(
     return ndimage.affine_transform(
         array, matrix[:3, :3], matrix[:3, 3], output_shape=shape, order=order, output=np.float32
     )
+
+
+def apply_to_label(label: np.ndarray, matrix: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Carry a mask along with its volume; bool of ``shape``.
+
+    The mask is interpolated linearly, and as many of the highest voxels are kept as its volume asks
+    for: cut at one half, lesions of a few voxels would shrink. What falls off the grid is lost.
+    """
+    values = apply_matrix(label.astype(np.float32), matrix, shape)
+    candidates = np.flatnonzero(values > LOWEST_LEVEL)
+    count = round(np.count_nonzero(label) / abs(float(np.linalg.det(matrix[:3, :3]))))
+    if 0 < count < candidates.size:
+        highest = np.argpartition(values.ravel()[candidates], -count)[-count:]
+        candidates = candidates[highest]
+    carried = np.zeros(values.shape, dtype=bool)
+    carried.ravel()[candidates] = True
+    return carried
 
 
 def isotropic(

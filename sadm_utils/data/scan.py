@@ -20,7 +20,7 @@ from sadm_utils.data.brain import BrainMask, find_brain, load_template
 from sadm_utils.data.intensity import check_lesion, contrast, shift_negative
 from sadm_utils.data.io import Scan, load_nifti
 from sadm_utils.data.preprocess import Grid, Processed, preprocess_volume, restore_volume
-from sadm_utils.data.register import align, apply_matrix, dice, isotropic
+from sadm_utils.data.register import align, apply_matrix, apply_to_label, dice, isotropic
 from sadm_utils.errors import UserError
 
 LOWEST_DICE = 0.80
@@ -127,7 +127,7 @@ def register_scan(
     lesion, volume, note = labels["lesion mask"], 0.0, ""
     if lesion is not None:
         volume = float(np.count_nonzero(lesion) * np.prod(scan.zooms) / 1000)
-        lesion = apply_matrix(lesion.astype(np.float32), place, shape) > 0.5
+        lesion = apply_to_label(lesion, place, shape)
         note = check_lesion(lesion, inside, volume, seg)
         lesion = lesion.astype(np.uint8)
     if bias_correction:

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from sadm_utils.data.brain import find_brain, largest_part, load_template
 from sadm_utils.data.io import Scan, save_nifti
-from sadm_utils.data.register import apply_matrix, dice, isotropic
+from sadm_utils.data.register import apply_matrix, apply_to_label, dice, isotropic
 from sadm_utils.data.scan import process_scan, register_scan, to_native
 from sadm_utils.errors import UserError
 
@@ -132,6 +132,19 @@ def test_isotropic_grid_keeps_positions():
         center = (place @ [*ndimage.center_of_mass(volume), 1])[:3]
         np.testing.assert_allclose(center, (19.75, 5.5, 32), atol=0.2)
     np.testing.assert_array_equal(np.diag(result.affine), (2, 2, 2, 1))
+
+
+@pytest.mark.parametrize("size", [1, 2, 9])
+@pytest.mark.parametrize("zoom", [0.8, 1.1, 2.0])
+def test_label_keeps_its_volume(size: int, zoom: float) -> None:
+    label = np.zeros((40, 40, 40), bool)
+    label[10 : 10 + size, 12 : 12 + size, 14:17] = True
+    label[30, 30, 25] = True
+    matrix = np.diag([zoom, 1.0, 1.0, 1.0])
+    matrix[:3, 3] = (0.3, 0.4, 0.5)
+    moved = apply_to_label(label, matrix, (60, 40, 40))
+    assert moved.sum() * zoom == pytest.approx(label.sum(), rel=0.1, abs=2 * zoom)
+    assert not apply_to_label(label & False, matrix, (60, 40, 40)).any()
 
 
 def test_bias_field_is_divided_out():
