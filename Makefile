@@ -12,6 +12,7 @@ ARGS     ?=
 VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH := $(VENV)/.bench
 
 # The first interpreter on the path that is new enough; name another with `make PYTHON=...`.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -30,7 +31,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # image for containers has switched that off.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: book site test install lint chain doctor clean distclean help
+.PHONY: book site test bench install lint chain doctor clean distclean help
 
 book: $(STAMP)  ## run all notebooks, build the site
 	@exec $(BIN)/sadm book --profile '$(PROFILE)' $(if $(RUN_DIR),--run-dir '$(RUN_DIR)') \
@@ -49,6 +50,9 @@ lint: $(STAMP)
 chain: $(STAMP)  ## the whole chain once in profile smoke
 	$(BIN)/python -m pytest -m chain -s tests/test_chain.py
 
+bench: $(BENCH)  ## speed and memory against peers and the machine, about half an hour
+	$(BIN)/python -W ignore -m benchmarks $(ARGS)
+
 doctor: $(STAMP)  ## versions, device, disk, data
 	@$(BIN)/sadm doctor
 
@@ -63,9 +67,13 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[book,test]'
 	@touch $@
 
+$(BENCH): $(STAMP)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	@touch $@
+
 clean:  ## remove what was built; keep .venv and runs
 	rm -rf _build .pytest_cache .ruff_cache *.egg-info
-	find sadm_utils tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find sadm_utils tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## remove .venv and all runs as well
 	rm -rf $(VENV) runs

@@ -23,7 +23,7 @@ def _ratio(part: float, whole: float) -> float:
     return float(part / whole) if whole else NAN
 
 
-def _voxels(
+def counted_voxels(
     score: np.ndarray, truth: np.ndarray, mask: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return flat scores and a flat bool truth of the voxels that count, after checking them."""
@@ -91,7 +91,7 @@ def confusion_at(
     score: np.ndarray, truth: np.ndarray, threshold: float, mask: np.ndarray | None = None
 ) -> Confusion:
     """Count hits and misses of ``score >= threshold`` against the lesion mask ``truth``."""
-    score, truth = _voxels(score, truth, mask)
+    score, truth = counted_voxels(score, truth, mask)
     predicted = score >= threshold
     tp = int(np.count_nonzero(predicted & truth))
     fp, fn = int(np.count_nonzero(predicted)) - tp, int(np.count_nonzero(truth)) - tp
@@ -135,7 +135,7 @@ class Ranking:
 
 def rank(score: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -> Ranking:
     """Sort a score map against the lesion mask: see `Ranking`."""
-    score, truth = _voxels(score, truth, mask)
+    score, truth = counted_voxels(score, truth, mask)
     everything, lesion = np.sort(score), score[truth]
     thresholds, count = np.unique(lesion, return_counts=True)
     thresholds, count = thresholds[::-1], count[::-1]

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ from sadm_utils.data.stage import healthy, open_data
 from sadm_utils.data.store import Store, Volumes
 from sadm_utils.errors import UserError
 from sadm_utils.evaluation.findings import check_findings
+from sadm_utils.evaluation.histogram import ScoreHistogram
 from sadm_utils.evaluation.metrics import best_dice, l1_error, volume_metrics
 from sadm_utils.evaluation.scoring import VolumeMaps, maps_of_split, scores
 from sadm_utils.evaluation.statistics import bootstrap_interval, summarize
 from sadm_utils.evaluation.tables import write_results
-from sadm_utils.evaluation.thresholds import pooled_threshold
 from sadm_utils.runs import Run, Stage, compute_once
 from sadm_utils.sadm.fusion import fuse
 from sadm_utils.sadm.training import (
@@ -220,18 +220,16 @@ def load_maps(run: Run, test_set: str, number: int = 0) -> VolumeMaps:
         )
 
 
-def _validation_thresholds(maps: Any, median: int) -> dict[tuple[str, str], float]:
+def _validation_thresholds(
+    maps: Iterable[VolumeMaps], median: int
+) -> dict[tuple[str, str], float]:
     """The threshold with the best pooled Dice on the validation subjects, for each row."""
-    collected: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
+    counted: dict[tuple[str, str], ScoreHistogram] = defaultdict(ScoreHistogram)
     for result in maps:
         inside = (result.mask > 0) | (result.seg > 0)  # scores are 0 elsewhere
         for method, annotations, score in scores(result, median):
-            collected[method, annotations].append((score[inside], result.seg[inside]))
-    thresholds = {}
-    for row, pairs in collected.items():
-        if any(truth.any() for _, truth in pairs):
-            thresholds[row] = pooled_threshold(*zip(*pairs, strict=True))[1]
-    return thresholds
+            counted[method, annotations].add(score, result.seg, inside)
+    return {row: found.best_dice()[1] for row, found in counted.items() if found.positives}
 
 
 def _subject_rows(

@@ -1,16 +1,17 @@
 """Choosing a threshold without the test labels.
 
 ⌈Dice⌉ (`sadm_utils.evaluation.metrics.best_dice`) looks at the test volume's own labels. In use a
-threshold has to come from elsewhere: from labeled validation volumes (`pooled_threshold`, the
-paper's "Dice"), or from healthy volumes and a tolerated rate of false alarms
-(`healthy_thresholds`). Neither may share a subject with the training set.
+threshold has to come from elsewhere: from labeled validation volumes (the paper's "Dice";
+`sadm_utils.evaluation.histogram` counts any number of them), or from healthy volumes and a
+tolerated rate of false alarms (`healthy_thresholds`). Neither may share a subject with the
+training set.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from sadm_utils.evaluation.metrics import best_dice, dice_at
+from sadm_utils.evaluation.metrics import dice_at
 
 
 def _inside(volumes: Sequence[np.ndarray], masks: Sequence[np.ndarray] | None) -> np.ndarray:
@@ -19,38 +20,6 @@ def _inside(volumes: Sequence[np.ndarray], masks: Sequence[np.ndarray] | None) -
         return np.concatenate([np.ravel(volume) for volume in volumes])
     pairs = zip(volumes, masks, strict=True)
     return np.concatenate([np.asarray(volume)[np.asarray(mask) > 0] for volume, mask in pairs])
-
-
-def pooled_threshold(
-    scores: Sequence[np.ndarray],
-    truths: Sequence[np.ndarray],
-    masks: Sequence[np.ndarray] | None = None,
-) -> tuple[float, float]:
-    """The best Dice over all voxels of the validation volumes together, and its threshold.
-
-    Parameters
-    ----------
-    scores, truths : sequence of array (X, Y, Z)
-        Score maps and lesion masks; shapes may differ between volumes.
-    masks : sequence of array, optional
-        Voxels that count; all by default, as in the reference.
-
-    Returns
-    -------
-    dice, threshold : float
-        Exact (one sort, no search). Large lesions weigh more, as every voxel counts the same.
-
-    Raises
-    ------
-    ValueError
-        With no volume, or without any lesion voxel: then no threshold can be chosen.
-    """
-    if not len(scores) or len(scores) != len(truths):
-        raise ValueError(f"need as many scores as truths, got {len(scores)} and {len(truths)}")
-    dice, threshold = best_dice(_inside(scores, masks), _inside(truths, masks))
-    if np.isnan(threshold):
-        raise ValueError("the validation volumes hold no lesion voxel, so no threshold fits them")
-    return dice, threshold
 
 
 def halving_threshold(

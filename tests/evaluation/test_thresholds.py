@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 
 from sadm_utils.evaluation.metrics import best_dice
-from sadm_utils.evaluation.thresholds import (
-    halving_threshold,
-    healthy_thresholds,
-    pooled_threshold,
-)
+from sadm_utils.evaluation.thresholds import halving_threshold, healthy_thresholds
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CURVE = np.load(GOLDEN / "threshold.npz")
@@ -26,22 +22,6 @@ def test_halving_search_equals_reference():
     assert threshold == pytest.approx(float(STEP["metric_BestThresholdPerVol"]), abs=1e-7)
     # The exact optimum is higher: the search was led to the wrong peak.
     assert best_dice(STEP["score_map"], STEP["seg"])[0] > dice + 0.02
-
-
-def test_pooled_threshold_is_the_best_of_all_volumes_together():
-    scores = [np.array([[0.9, 0.4]]), np.array([[0.5, 0.3, 0.2]])]
-    truths = [np.array([[1, 0]]), np.array([[1, 0, 0]])]
-    assert pooled_threshold(scores, truths) == (1.0, 0.5)
-    # Leaving out the one voxel that forces 0.5 moves the threshold up.
-    masks = [np.ones((1, 2)), np.array([[0, 1, 1]])]
-    assert pooled_threshold(scores, truths, masks) == (1.0, 0.9)
-
-
-def test_pooled_threshold_needs_a_lesion():
-    with pytest.raises(ValueError, match="no lesion voxel"):
-        pooled_threshold([np.ones(3)], [np.zeros(3)])
-    with pytest.raises(ValueError, match="as many"):
-        pooled_threshold([np.ones(3)], [])
 
 
 def test_healthy_thresholds_by_hand():
