@@ -57,8 +57,10 @@ def bandwidth(quick: bool = False) -> float:
 @torch.no_grad()
 def forward_flops(network: torch.nn.Module, *inputs: Any, **named: Any) -> float:
     """Floating-point operations of one call of a network (convolutions and matrix products)."""
+    training = network.training
     with FlopCounterMode(display=False) as counter:
-        network(*inputs, **named)
+        network.eval()(*inputs, **named)
+    network.train(training)
     return float(counter.get_total_flops())
 
 

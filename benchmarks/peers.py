@@ -129,7 +129,7 @@ def residual_map(image: np.ndarray, rebuilt: np.ndarray, mask: np.ndarray) -> np
     x, y = (torch.from_numpy(v)[None, None] for v in (image, rebuilt))
     span = max(np.ptp(image), np.ptp(rebuilt))
     _, similarity = structural_similarity_index_measure(
-        y, x, sigma=1.0, data_range=float(span), return_full_image=True
+        y, x, sigma=1.0, kernel_size=9, data_range=float(span), return_full_image=True
     )
     return ndimage.median_filter((1 - similarity[0, 0].numpy()) * mask, 5)
 

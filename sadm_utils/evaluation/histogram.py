@@ -2,9 +2,9 @@
 
 All exact metrics need all scores at once, sorted (`sadm_utils.evaluation.metrics`). Here each
 volume is counted and forgotten. The bins are as fine as 12 bits of a floating-point number, 1/4096
-of the score or less, and what the binning can have cost is known afterward, not guessed: the
-volumes were the same for any order of the scores inside a bin, so the best and the worst order
-bound the exact result.
+of the score or less, and what the binning can have cost is known afterward, not guessed: the counts
+are the same for any order of the scores inside a bin, so the best and the worst order bound the
+exact result. (Equal scores have no order; where there are many, the bound is wider than need be.)
 """
 
 import numpy as np

@@ -18,6 +18,7 @@ from sadm_utils.data.volumes import Volumes
 from sadm_utils.errors import UserError
 from sadm_utils.evaluation import stage
 from sadm_utils.evaluation.anomaly_map import reconstruction_map
+from sadm_utils.evaluation.histogram import ScoreHistogram
 from sadm_utils.evaluation.metrics import dice_at, l1_error
 from sadm_utils.evaluation.scoring import VolumeMaps, compute_maps, maps_of_split, scores
 from sadm_utils.evaluation.stage import (
@@ -28,7 +29,6 @@ from sadm_utils.evaluation.stage import (
     synthetic_set,
 )
 from sadm_utils.evaluation.tables import read_results
-from sadm_utils.evaluation.thresholds import pooled_threshold
 from sadm_utils.runs import Run
 from sadm_utils.sadm.training import load_network, training_volumes
 from tests.conftest import OpenTiny
@@ -104,9 +104,10 @@ def test_thresholds_come_from_validation_alone(run: Run, subjects: pd.DataFrame)
         return [(m, {s[:2]: s[2] for s in scores(m, settings.median)}[row]) for m in every]
 
     for row in (("cDDPM", ""), ("SADM_res", "brats21")):
-        held_out = scored(validation, row)
-        pairs = [score for _, score in held_out], [maps.seg for maps, _ in held_out]
-        threshold = pooled_threshold(*pairs)[1]
+        held_out = ScoreHistogram()
+        for maps, score in scored(validation, row):
+            held_out.add(score, maps.seg)
+        threshold = held_out.best_dice()[1]
         for maps, score in scored(test, row):
             key = (*row, "Brats21", maps.subject, "dice")
             same = np.all([subjects[k] == v for k, v in zip(KEYS, key, strict=True)], axis=0)
