@@ -51,7 +51,7 @@ class SliceDataset(Dataset):
         self.volumes, self.seed, self.epoch = volumes, seed, epoch
         self.slices_per_volume, self.augment = slices_per_volume, augment
         area = volumes.mask.shape[2] * volumes.mask.shape[3]
-        brain = np.count_nonzero(volumes.mask, axis=(2, 3)) / area
+        brain = [np.count_nonzero(mask, axis=(1, 2)) / area for mask in volumes.mask]
         self.candidates = [np.flatnonzero(share >= min_brain) for share in brain]
         for subject, slices in zip(volumes.subjects, self.candidates, strict=True):
             if not slices.size:

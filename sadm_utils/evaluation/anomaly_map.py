@@ -5,6 +5,8 @@ supervised probability to it (``sadm_utils.sadm.fusion``). Everything here is pe
 (X, Y, Z), as the similarity and the median both look along all three axes.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import torch
 
@@ -121,11 +123,15 @@ def median_filter(volume: np.ndarray, size: int = 5, where: np.ndarray | None = 
     windows = np.lib.stride_tricks.sliding_window_view(padded, (size,) * 3)
     voxels, middle = np.nonzero(where), size**3 // 2
     values = np.empty(len(voxels[0]), volume.dtype)
-    for start in range(0, len(values), _CHUNK):
+
+    def fill(start: int) -> None:
         chunk = tuple(axis[start : start + _CHUNK] for axis in voxels)
         cubes = windows[chunk].reshape(-1, size**3)
         cubes.partition(middle, axis=1)
         values[start : start + _CHUNK] = cubes[:, middle]
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # NumPy lets threads run
+        list(pool.map(fill, range(0, len(values), _CHUNK)))
     result = np.zeros_like(volume)
     result[voxels] = values
     return result
