@@ -68,12 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found.append(one)
             minutes = (time.perf_counter() - begin) / 60
             print(f"{minutes:5.1f} min  {name}: {_brief(one)}", file=sys.stderr, flush=True)
+            # After each row: what is measured is kept if the command is stopped.
+            write(chosen.out or RESULTS, [one], ceilings, chosen.update or len(found) > 1)
     rows = [one for one in found if isinstance(one, Row)]
     if rows:
         print(table(rows))
     missed = [row.key for row in rows if row.met is False]
     print(f"targets missed: {', '.join(missed) if missed else 'none'}")
-    write(chosen.out or RESULTS, found, ceilings, chosen.update)
 
 
 def _brief(one: Found) -> str:
