@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sadm_utils.data.io import Scan, load_nifti, save_nifti
+from sadm_utils.device import get_device
 from sadm_utils.errors import UserError
 
 COMMAND = "hd-bet"
@@ -45,12 +46,10 @@ def run_hd_bet(scan: Scan, path: str | Path) -> np.ndarray:
             f"HD-BET, which is to extract the brain of {path}, is not installed: run 'pip install "
             "hd-bet', or choose --brain template."
         )
-    # Its default is the first GPU.
-    device = [] if shutil.which("nvidia-smi") else ["-device", "cpu"]
     with tempfile.TemporaryDirectory() as folder:
         source = save_nifti(Path(folder) / "scan.nii.gz", scan.array, scan.affine)
         result = Path(folder) / "brain.nii.gz"
-        command = [COMMAND, "-i", str(source), "-o", str(result), *device]
+        command = [COMMAND, "-i", str(source), "-o", str(result), "-device", get_device().type]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode or not result.is_file():
             lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
