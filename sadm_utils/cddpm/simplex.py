@@ -76,7 +76,7 @@ def _plan(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Prepare an image size: corners (V, 2); for each pixel, indices and weights (HW, 8·octaves).
 
-    Even indices 2v stand for the x component of the direction at corner v, odd ones for y.
+    Index v stands for the x component of the direction at corner v, index V + v for y.
     """
     rows, columns = (g.ravel() for g in np.mgrid[:height, :width])
     all_corners, all_weights = [], []
@@ -87,7 +87,7 @@ def _plan(
         all_weights.append(weights * persistence**octave)
     corners, weights = np.concatenate(all_corners, 1), np.concatenate(all_weights, 1)
     used, index = np.unique(corners.reshape(-1, 2), axis=0, return_inverse=True)
-    index = 2 * index.reshape(height * width, -1, 1) + np.arange(2)
+    index = index.reshape(height * width, -1, 1) + [0, len(used)]
     return (
         torch.from_numpy(used).to(device),
         torch.from_numpy(index.reshape(height * width, -1)).int().to(device),
@@ -128,9 +128,11 @@ def simplex_from_permutations(
     corners, index, weights = _plan(
         height, width, octaves, float(persistence), float(feature_size), str(device)
     )
-    hashed = permutations.gather(1, (permutations[:, corners[:, 0]] + corners[:, 1]) % 256)
-    direction = torch.tensor(DIRECTIONS, dtype=torch.float32, device=device)[hashed // 2 % 8]
-    table = direction.permute(1, 2, 0).reshape(2 * len(corners), -1)
+    hashed = (permutations[:, corners[:, 0]] + corners[:, 1]) % 256
+    directions = torch.tensor(DIRECTIONS, dtype=torch.float32, device=device).T
+    # Looked up for 256 hashes first: there are many more corners than that.
+    of_hash = directions[:, permutations // 2 % 8]
+    table = of_hash.gather(2, hashed.expand(2, -1, -1)).mT.reshape(2 * len(corners), -1)
     field = F.embedding_bag(index, table, mode="sum", per_sample_weights=weights)
     return field.t().reshape(-1, 1, height, width)
 

@@ -8,6 +8,8 @@ four corners' linear ramps (Perlin, "An image synthesizer", SIGGRAPH 1985),
 with w(d) = 1 − fade(|d|).  Each term is a product of a factor in y and a factor in x, so a field
 is a few matrix products,  n = R_y G_y Wᵀ_x + W_y G_x Rᵀ_x,  where W holds the weights w(y − i)
 and R the ramps w(y − i)·(y − i), one row for each pixel and one column for each lattice line.
+A pixel lies between two lattice lines, so a row of W or R has two entries: these products are
+weighted sums of two neighboring rows (:func:`mix_lines`).
 """
 
 from functools import lru_cache
@@ -28,29 +30,56 @@ def next_power_of_two(n: int) -> int:
 
 
 @lru_cache(maxsize=16)
-def axis_factors(size: int, max_exponent: int, lattice: int) -> tuple[Tensor, Tensor]:
-    """The factors W and R of one image axis, for every number of cells 1, 2, 4 … 2^max_exponent.
+def axis_factors(size: int) -> tuple[Tensor, Tensor]:
+    """The factors W and R of one image axis, for every number of cells 1, 2, 4 … 2^K.
 
     Parameters
     ----------
     size : int
-        Pixels along the axis.  The cells divide the next power of two, of which the first ``size``
-        pixels are kept.
-    max_exponent : int
-        Largest exponent; 2^max_exponent cells must not exceed the next power of two.
-    lattice : int
-        Columns of the result, at least 2^max_exponent + 1; unused ones are zero.
+        Pixels along the axis.  The cells divide the next power of two 2^K, of which the first
+        ``size`` pixels are kept.
 
     Returns
     -------
     (Tensor, Tensor)
-        Weights W and ramps R, each (max_exponent + 1, size, lattice) float32.
+        The lattice line before each pixel, (K + 1, size) int64, and the entries of W and of R for
+        this line and the next one, (K + 1, 2, size, 2) float32.
     """
-    cells = 2.0 ** torch.arange(max_exponent + 1, dtype=torch.float64)
-    position = torch.arange(size, dtype=torch.float64) * cells[:, None] / next_power_of_two(size)
-    distance = position[:, :, None] - torch.arange(lattice, dtype=torch.float64)
-    weight = torch.where(distance.abs() < 1, 1 - fade(distance.abs()), 0.0)
-    return weight.float(), (weight * distance).float()
+    whole = next_power_of_two(size)
+    cells = 2.0 ** torch.arange(whole.bit_length(), dtype=torch.float64)
+    position = torch.arange(size, dtype=torch.float64) * cells[:, None] / whole
+    line = position.floor()
+    distance = torch.stack([position - line, position - line - 1], dim=-1)
+    weight = 1 - fade(distance.abs())
+    return line.long(), torch.stack([weight, weight * distance], dim=1).float()
+
+
+def mix_lines(table: Tensor, line: Tensor, factors: Tensor) -> Tensor:
+    """Weighted sums of two neighboring rows, a·table[line] + b·table[line + 1] for each pixel.
+
+    Parameters
+    ----------
+    table : Tensor
+        (B, N, L, C): N tables of L rows for each image.
+    line : Tensor
+        (B, P) integers 0 … L − 2, shared by the tables of an image.
+    factors : Tensor
+        (B, N, P, 2) the weights a and b.
+
+    Returns
+    -------
+    Tensor
+        (B, N, P, C).
+    """
+    first = torch.arange(0, table[..., 0].numel(), table.shape[2]).view(*table.shape[:2], 1, 1)
+    rows = first + line[:, None, :, None] + torch.arange(2)
+    mixed = F.embedding_bag(
+        rows.view(-1, 2),
+        table.reshape(-1, table.shape[-1]),
+        mode="sum",
+        per_sample_weights=factors.reshape(-1, 2),
+    )
+    return mixed.view(*factors.shape[:3], -1)
 
 
 def perlin_from_angles(angles: Tensor, exponents: Tensor, height: int, width: int) -> Tensor:
@@ -71,12 +100,12 @@ def perlin_from_angles(angles: Tensor, exponents: Tensor, height: int, width: in
     Tensor
         (B, 1, height, width) float32, within about ±1.
     """
-    lattice, largest = angles.shape[1], int(exponents.max())
-    weight_y, ramp_y = (t[exponents[:, 0]] for t in axis_factors(height, largest, lattice))
-    weight_x, ramp_x = (t[exponents[:, 1]] for t in axis_factors(width, largest, lattice))
-    gradient_y, gradient_x = angles.cos(), angles.sin()
-    field = ramp_y @ gradient_y @ weight_x.mT + weight_y @ gradient_x @ ramp_x.mT
-    return 2**0.5 * field[:, None]
+    line_y, factors_y = (t[exponents[:, 0]] for t in axis_factors(height))
+    line_x, factors_x = (t[exponents[:, 1]] for t in axis_factors(width))
+    gradients = torch.stack([angles.cos(), angles.sin()], dim=1)  # G_y, G_x
+    by_rows = mix_lines(gradients, line_y, factors_y.flip(1))  # R_y G_y, W_y G_x
+    by_columns = mix_lines(by_rows.mT, line_x, factors_x)  # transposed: x comes first
+    return 2**0.5 * (by_columns[:, :1] + by_columns[:, 1:]).mT
 
 
 def perlin_noise(
@@ -124,9 +153,10 @@ def rotate(images: Tensor, degrees: Tensor) -> Tensor:
     """
     height, width = images.shape[-2:]
     angle = torch.deg2rad(degrees)
-    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    cos, sin = angle.cos(), angle.sin()
     # Normalized coordinates run from −1 to 1 along either side: correct for the aspect ratio.
-    rows = [cos, -sin * height / width, zero], [sin * width / height, cos, zero]
-    theta = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    x, y = (torch.linspace(-1, 1, n) * (n - 1) / n for n in (width, height))
+    along_x = torch.stack([cos, sin * width / height], dim=1)[:, :, None, None] * x
+    along_y = torch.stack([-sin * height / width, cos], dim=1)[:, :, None, None] * y[:, None]
+    grid = (along_x + along_y).permute(0, 2, 3, 1)
     return F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)

@@ -19,7 +19,7 @@ def to_bytes(noise: Tensor) -> Tensor:
     −0.1 becomes 256 − 25 = 231, as in a cast to unsigned bytes.  Such pixels lie outside the mask
     (noise > threshold > 0), but they take part in equalization and auto-contrast.
     """
-    return (255 * noise).trunc().remainder(256)
+    return (255 * noise).int().to(torch.uint8).float()
 
 
 def blend(image: Tensor, texture: Tensor, mask: Tensor, opacity: Tensor) -> Tensor:
@@ -105,8 +105,9 @@ class DraemSynthesizer:
         if not self.brain_only:
             return noise, mask
         mask *= brain
+        possible = brain.amax((1, 2, 3)) > 0
         for _ in range(self.redraws):
-            missed = ((mask.amax((1, 2, 3)) == 0) & (brain.amax((1, 2, 3)) > 0)).nonzero()[:, 0]
+            missed = (possible & (mask.amax((1, 2, 3)) == 0)).nonzero()[:, 0]
             if not len(missed):
                 break
             noise[missed], again = self.draw_noise(len(missed), *brain.shape[-2:], generator)

@@ -128,6 +128,11 @@ def histograms(images: Tensor) -> Tensor:
     return codes.flatten().bincount(minlength=256 * len(images)).view(-1, 256).float()
 
 
+def look_up(images: Tensor, tables: Tensor) -> Tensor:
+    """Replace each gray value by its entry in the image's table: (B, 1, H, W), (B, 256)."""
+    return tables.gather(1, images.long().flatten(1)).view_as(images)
+
+
 def apply_operation(name: str, images: Tensor, generator: Generator = None) -> Tensor:
     """Apply one operation, with parameters drawn for each image.
 
@@ -147,8 +152,8 @@ def apply_operation(name: str, images: Tensor, generator: Generator = None) -> T
     """
     if name in SPATIAL:
         return SPATIAL[name](images, generator).round().clamp(0, 255)
-    tables = POINT[name](torch.arange(256.0), histograms(images), generator).round().clamp(0, 255)
-    return tables.gather(1, images.long().flatten(1)).view_as(images)
+    tables = POINT[name](torch.arange(256.0), histograms(images), generator)
+    return look_up(images, tables.round().clamp(0, 255))
 
 
 def random_texture(
@@ -187,10 +192,20 @@ def random_texture(
     if unknown or count > len(operations):
         raise ValueError(f"cannot draw {count} of {list(operations)}; known: {OPERATIONS}")
     order = torch.rand(len(images), len(operations), generator=generator).argsort(1)[:, :count]
-    images = images.clone()
-    for turn_drawn in order.unbind(1):
+    textures, values = images.clone(), torch.arange(256.0)
+    # Point operations only change the tables; pixels are looked up when their neighbors matter.
+    counts, tables = histograms(images), values.long().repeat(len(images), 1)
+    for drawn in order.unbind(1):
+        histogram = torch.zeros_like(counts).scatter_add_(1, tables, counts)
         for k, name in enumerate(operations):
-            group = (turn_drawn == k).nonzero()[:, 0]
-            if len(group):
-                images[group] = apply_operation(name, images[group], generator)
-    return images, order
+            group = (drawn == k).nonzero()[:, 0]
+            if not len(group):
+                continue
+            if name in SPATIAL:
+                seen = look_up(textures[group], tables[group].float())
+                textures[group] = SPATIAL[name](seen, generator).round().clamp(0, 255)
+                counts[group], tables[group] = histograms(textures[group]), values.long()
+            else:
+                step = POINT[name](values, histogram[group], generator).round().clamp(0, 255)
+                tables[group] = step.long().gather(1, tables[group])
+    return look_up(textures, tables.float()), order
