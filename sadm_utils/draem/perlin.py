@@ -102,6 +102,8 @@ def perlin_from_angles(angles: Tensor, exponents: Tensor, height: int, width: in
     """
     line_y, factors_y = (t[exponents[:, 0]] for t in axis_factors(height))
     line_x, factors_x = (t[exponents[:, 1]] for t in axis_factors(width))
+    # The last lattice lines of a cropped field touch no pixel.
+    angles = angles[:, : int(line_y.max()) + 2, : int(line_x.max()) + 2]
     gradients = torch.stack([angles.cos(), angles.sin()], dim=1)  # G_y, G_x
     by_rows = mix_lines(gradients, line_y, factors_y.flip(1))  # R_y G_y, W_y G_x
     by_columns = mix_lines(by_rows.mT, line_x, factors_x)  # transposed: x comes first

@@ -87,9 +87,10 @@ def equalize(values: Tensor, histogram: Tensor, generator: Generator) -> Tensor:
 
 def sharpness(images: Tensor, generator: Generator) -> Tensor:
     """Blend with a smoothed copy by a factor in [0, 2): 0 smooth, 1 unchanged, 2 sharpened."""
-    kernel = torch.ones(1, 1, 3, 3)
-    kernel[..., 1, 1] = 5
-    smooth = F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), kernel / 13)
+    rows = F.pad(images, (1, 1, 1, 1), mode="replicate")
+    columns = rows[..., :-2, :] + rows[..., 1:-1, :] + rows[..., 2:, :]
+    around = columns[..., :-2] + columns[..., 1:-1] + columns[..., 2:]
+    smooth = (around + 4 * images) / 13
     factor = uniform(0, 2, len(images), generator)[..., None, None]
     return smooth + factor * (images - smooth)
 
@@ -124,8 +125,8 @@ PAPER_OPERATIONS = (
 
 def histograms(images: Tensor) -> Tensor:
     """Counts of the 256 values in each image: (B, 1, H, W) integers 0 … 255 → (B, 256) float."""
-    codes = images.long().flatten(1) + 256 * torch.arange(len(images))[:, None]
-    return codes.flatten().bincount(minlength=256 * len(images)).view(-1, 256).float()
+    codes = images.long().flatten(1)
+    return torch.zeros(len(images), 256).scatter_add_(1, codes, torch.ones(1).expand_as(codes))
 
 
 def look_up(images: Tensor, tables: Tensor) -> Tensor:
@@ -196,16 +197,21 @@ def random_texture(
     # Point operations only change the tables; pixels are looked up when their neighbors matter.
     counts, tables = histograms(images), values.long().repeat(len(images), 1)
     for drawn in order.unbind(1):
-        histogram = torch.zeros_like(counts).scatter_add_(1, tables, counts)
-        for k, name in enumerate(operations):
-            group = (drawn == k).nonzero()[:, 0]
+        current = torch.zeros_like(counts).scatter_add_(1, tables, counts)
+        sizes = drawn.bincount(minlength=len(operations)).tolist()
+        sequence = drawn.argsort(stable=True)
+        groups, parts = sequence.split(sizes), current[sequence].split(sizes)
+        steps = []
+        for name, group, histogram in zip(operations, groups, parts, strict=True):
             if not len(group):
                 continue
             if name in SPATIAL:
                 seen = look_up(textures[group], tables[group].float())
-                textures[group] = SPATIAL[name](seen, generator).round().clamp(0, 255)
-                counts[group], tables[group] = histograms(textures[group]), values.long()
+                changed = SPATIAL[name](seen, generator).round().clamp(0, 255)
+                textures[group], counts[group] = changed, histograms(changed)
+                tables[group] = values.long()
+                steps.append(values.expand(len(group), -1))
             else:
-                step = POINT[name](values, histogram[group], generator).round().clamp(0, 255)
-                tables[group] = step.long().gather(1, tables[group])
+                steps.append(POINT[name](values, histogram, generator))
+        tables = torch.cat(steps).round().clamp(0, 255).long()[sequence.argsort()].gather(1, tables)
     return look_up(textures, tables.float()), order
