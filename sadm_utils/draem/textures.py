@@ -3,6 +3,8 @@
 All work on gray 8-bit images, a whole batch at once, with parameters drawn anew for each image.
 Eight of them are *point operations*: the new value of a pixel depends on its old value only, so an
 image needs nothing but a lookup table of 256 entries.  Sharpness and rotation look at neighbors.
+Point operations in a row are one table, T₂[T₁[v]], and the histogram after a table follows from the
+one before it: pixels are touched only where neighbors matter, and once at the end.
 
 Drawn parameters lie in the ranges of the released code; the paper names seven of the ten
 (:data:`PAPER_OPERATIONS`).  Auto-contrast, equalization, posterization, solarization and sharpness
@@ -194,24 +196,21 @@ def random_texture(
         raise ValueError(f"cannot draw {count} of {list(operations)}; known: {OPERATIONS}")
     order = torch.rand(len(images), len(operations), generator=generator).argsort(1)[:, :count]
     textures, values = images.clone(), torch.arange(256.0)
-    # Point operations only change the tables; pixels are looked up when their neighbors matter.
     counts, tables = histograms(images), values.long().repeat(len(images), 1)
     for drawn in order.unbind(1):
-        current = torch.zeros_like(counts).scatter_add_(1, tables, counts)
+        present = torch.zeros_like(counts).scatter_add_(1, tables, counts)
         sizes = drawn.bincount(minlength=len(operations)).tolist()
         sequence = drawn.argsort(stable=True)
-        groups, parts = sequence.split(sizes), current[sequence].split(sizes)
+        groups, parts = sequence.split(sizes), present[sequence].split(sizes)
         steps = []
         for name, group, histogram in zip(operations, groups, parts, strict=True):
-            if not len(group):
-                continue
-            if name in SPATIAL:
-                seen = look_up(textures[group], tables[group].float())
-                changed = SPATIAL[name](seen, generator).round().clamp(0, 255)
-                textures[group], counts[group] = changed, histograms(changed)
-                tables[group] = values.long()
-                steps.append(values.expand(len(group), -1))
-            else:
+            if name in SPATIAL and len(group):
+                before = look_up(textures[group], tables[group].float())
+                textures[group] = after = apply_operation(name, before, generator)
+                counts[group], tables[group] = histograms(after), values.long()
+                steps.append(values.expand(len(group), -1))  # starts again without a change
+            elif len(group):
                 steps.append(POINT[name](values, histogram, generator))
-        tables = torch.cat(steps).round().clamp(0, 255).long()[sequence.argsort()].gather(1, tables)
+        step = torch.cat(steps).round().clamp(0, 255).long()
+        tables = step[sequence.argsort()].gather(1, tables)
     return look_up(textures, tables.float()), order
