@@ -64,7 +64,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  exit 1; }
 	@echo 'Installing into $(VENV): about 150 packages, 2 GB; one to two minutes.'
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[book,test]'
+	@$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[book,dask,test]'
 	@touch $@
 
 $(BENCH): $(STAMP)

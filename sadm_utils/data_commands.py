@@ -41,12 +41,15 @@ def prepare(
 
     settings = PrepareSettings(kind, sick_set, bias_correction, brain, seed, folds, lists)
     pace = Pace()
+    dask: Annotated[
+        str, typer.Option(help="Use a Dask cluster: its scheduler's address, tcp://HOST:PORT.")
+    ] = "",
 
     def progress(done: int, total: int) -> None:
         typer.echo(f"{done} of {total} scans registered{pace.left(done, total)}")
 
     folder = prepare_source(
-        source, out, progress, settings=settings, jobs=jobs or 1, report=typer.echo
+        source, out, progress, settings=settings, jobs=jobs or 1, cluster=dask, report=typer.echo
     )
     typer.echo(f"Data set: {folder}. Look at {folder / 'quality.html'}.")
 

@@ -177,7 +177,7 @@ def test_prepare_passes_its_options_on(sadm: Sadm, monkeypatch: pytest.MonkeyPat
     seen: list[tuple] = []
 
     def prepare_source(*arguments: Any, **options: Any) -> Path:
-        seen.append((*arguments[:2], options["settings"], options["jobs"]))
+        seen.append((*arguments[:2], options["settings"], options["jobs"], options["cluster"]))
         arguments[2](1, 4)
         return Path("out")
 
@@ -185,10 +185,11 @@ def test_prepare_passes_its_options_on(sadm: Sadm, monkeypatch: pytest.MonkeyPat
     code, out, _ = sadm(
         *("prepare", "raw", "--out", "out", "--source", "own", "--set", "WMH", "--seed", "3"),
         *("--no-bias-correction", "--brain", "template", "--lists", "l", "--jobs", "2"),
+        *("--dask", "tcp://host:8786"),
     )
     assert code == 0 and "1 of 4 scans registered, " in out and "quality.html" in out
-    (source, folder, settings, jobs) = seen[0]
-    assert (source, folder, jobs) == ("raw", "out", 2)
+    (source, folder, settings, jobs, cluster) = seen[0]
+    assert (source, folder, jobs, cluster) == ("raw", "out", 2, "tcp://host:8786")
     assert vars(settings) == {
         "source": "own", "sick_set": "WMH", "bias_correction": False, "brain": "template",
         "seed": 3, "folds": 5, "lists": "l",

@@ -18,6 +18,7 @@ import pandas as pd
 
 from sadm_utils.data import montage, quality
 from sadm_utils.data.brain import BRAIN_CHOICES
+from sadm_utils.data.cluster import run_on_cluster
 from sadm_utils.data.intensity import check_contrast
 from sadm_utils.data.io import save_nifti, write_atomic
 from sadm_utils.data.layout import split_path, write_split
@@ -81,6 +82,7 @@ def prepare_source(
     *,
     settings: PrepareSettings | None = None,
     jobs: int = -1,
+    cluster: str = "",
     report: Callable[[str], None] = print,
 ) -> Path:
     """Register every scan of a raw folder, and write the layout, its lists and its checks.
@@ -98,6 +100,8 @@ def prepare_source(
         See :class:`PrepareSettings`; by default everything as in the paper.
     jobs
         Processes; -1 for one a core.
+    cluster
+        Address of a Dask scheduler whose workers do it instead; they must see the same files.
     report
         Called with a sentence for each decision, and at the end for each subject left out.
 
@@ -109,11 +113,12 @@ def prepare_source(
     Raises
     ------
     UserError
-        Nothing is recognized, fewer than three healthy scans could be registered, or the disk is
-        full.
+        Nothing is recognized, fewer than three healthy scans could be registered, the disk is
+        full, or the cluster cannot be used.
     """
-    out, chosen = Path(out_dir), settings or PrepareSettings()
-    found = find_subjects(source_dir, chosen.source, chosen.sick_set, out)
+    source, out = Path(source_dir).absolute(), Path(out_dir).absolute()
+    chosen = settings or PrepareSettings()
+    found = find_subjects(source, chosen.source, chosen.sick_set, out)
     out.mkdir(parents=True, exist_ok=True)
     remove_unfinished(out)
     _report_found(found.missing, found.notes, out, report)
@@ -122,7 +127,12 @@ def prepare_source(
     todo = [name for name, record in known.items() if record is None]
     tasks = ((name, named[name], out, chosen) for name in todo)
     done = len(named) - len(todo)
-    for record in run_parallel(prepare_subject, tasks, jobs, ordered=False):
+    if cluster and todo:
+        shared = (source, out / "missing.txt")
+        results = run_on_cluster(prepare_subject, tasks, cluster, shared=shared, lost=_lost)
+    else:
+        results = run_parallel(prepare_subject, tasks, jobs, ordered=False)
+    for record in results:
         known[record["key"]] = record
         done += 1
         if progress:
@@ -161,6 +171,12 @@ def prepare_subject(key: str, subject: RawSubject, out: Path, settings: PrepareS
     with write_atomic(record_file(out, key)) as temporary:
         Path(temporary).write_text(json.dumps(record))
     return record
+
+
+def _lost(arguments: tuple, reason: str) -> dict:
+    """The record of a subject whose process has died."""
+    key, subject, *_ = arguments
+    return {"key": key, **asdict(subject), "error": reason}
 
 
 def read_record(

@@ -16,7 +16,6 @@ import pandas as pd
 import pytest
 
 from sadm_utils.data import prepare as module
-from sadm_utils.data.brain import BrainMask
 from sadm_utils.data.io import load_nifti
 from sadm_utils.data.layout import available_sets, check_disjoint, read_split
 from sadm_utils.data.montage import contact_sheet
@@ -25,52 +24,7 @@ from sadm_utils.data.prepare import PrepareSettings, prepare_source
 from sadm_utils.data.scan import Registered
 from sadm_utils.data.sources import RawSubject, sick_sets_in
 from sadm_utils.errors import UserError
-from tests.data.releases import SHAPE, make_brats, touch
-
-
-@pytest.fixture
-def raw(tmp_path: Path) -> Path:
-    """Twelve healthy scans with ages but one, and two patients."""
-    root = tmp_path / "raw"
-    for i in range(1, 13):
-        touch(root / f"ds/sub-{i:02d}/anat/sub-{i:02d}_T1w.nii.gz", i)
-    ages = "\n".join(f"sub-{i:02d}\t{20 + i}\tF" for i in range(1, 12)) + "\nsub-12\tn/a\tM"
-    (root / "ds" / "participants.tsv").write_text(f"participant_id\tage\tsex\n{ages}\n")
-    for name in ("patient07", "patient26"):
-        touch(root / "mslub" / name / "T1.nii.gz")
-        touch(root / "mslub" / name / "lesion_mask.nii.gz")
-    return root
-
-
-def fake_registered(image: str, seg: str | None) -> Registered:
-    """A registration that keeps the scan's values; half of the volume is brain."""
-    array, label = load_nifti(image).array, np.zeros(SHAPE, np.uint8)
-    label[:3] = 1
-    noisy = array + np.arange(6, dtype=np.float32) / 1000
-    lesion = label if seg else None
-    brain = BrainMask(None, "stripped", "The scan is skull-stripped.")
-    return Registered(
-        noisy, label, lesion, np.eye(4), np.eye(4), SHAPE, np.eye(4), brain, 0.95, 0.8,
-        0.1 if seg else 0.0, (),
-    )  # fmt: skip
-
-
-@pytest.fixture
-def registrations(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict]]:
-    """Replace the registration and the picture, and list what was registered and how."""
-    calls: list[tuple[str, dict]] = []
-
-    def register(image: str, mask: str | None, seg: str | None, **options: object) -> Registered:
-        calls.append((Path(image).name, options))
-        return fake_registered(image, seg)
-
-    def draw(file: Path, _: Registered) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        module.montage.images.imsave(file, np.zeros((4, 6, 3), np.uint8))
-
-    monkeypatch.setattr(module, "register_scan", register)
-    monkeypatch.setattr(module.montage, "draw_subject", draw)
-    return calls
+from tests.data.releases import make_brats, touch
 
 
 def prepare(raw: Path, settings: PrepareSettings | None = None, **options) -> tuple[Path, list]:
@@ -294,20 +248,15 @@ def test_record_holds_the_transform(raw, registrations):
 KILLED = """
 import sys, time
 from pathlib import Path
-import numpy as np
 from sadm_utils.data import prepare as module
-from tests.data.test_prepare import fake_registered
+from tests.data.toy_registration import draw_nothing, fake_registered
 
 def register(image, mask, seg, **options):
     print(Path(image).name, flush=True)
     time.sleep(0.3)
     return fake_registered(image, seg)
 
-def draw(file, _):
-    file.parent.mkdir(parents=True, exist_ok=True)
-    module.montage.images.imsave(file, np.zeros((4, 6, 3), np.uint8))
-
-module.register_scan, module.montage.draw_subject = register, draw
+module.register_scan, module.montage.draw_subject = register, draw_nothing
 module.prepare_source(sys.argv[1], sys.argv[2], jobs=1, report=lambda _: None)
 """
 
