@@ -29,12 +29,21 @@ def prepare(
         str, typer.Option(help="Brain mask: auto, given, stripped, hd-bet or template.")
     ] = "auto",
     bias_correction: Annotated[bool, typer.Option(help="Divide by a bias field (N4).")] = True,
+    template: Annotated[
+        str, typer.Option(help="Template to register to, NIfTI; default: MNI152.")
+    ] = "",
+    template_mask: Annotated[
+        str, typer.Option(help="Its brain mask; default: found in it.")
+    ] = "",
     lists: Annotated[
         str, typer.Option(help="Folder of lists to use, e.g. the paper's; default: dealt anew.")
     ] = "",
     folds: Annotated[int, typer.Option(min=1, help="Pairs of training and validation lists.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the lists.")] = 0,
     jobs: Annotated[int, typer.Option(min=-1, help="Processes; -1 for one a core.")] = -1,
+    dask: Annotated[
+        str, typer.Option(help="Use a Dask cluster: its scheduler's address, tcp://HOST:PORT.")
+    ] = "",
 ) -> None:
     """Make a data set from raw scans."""
     from sadm_utils.data.prepare import PrepareSettings, prepare_source

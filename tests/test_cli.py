@@ -185,14 +185,14 @@ def test_prepare_passes_its_options_on(sadm: Sadm, monkeypatch: pytest.MonkeyPat
     code, out, _ = sadm(
         *("prepare", "raw", "--out", "out", "--source", "own", "--set", "WMH", "--seed", "3"),
         *("--no-bias-correction", "--brain", "template", "--lists", "l", "--jobs", "2"),
-        *("--dask", "tcp://host:8786"),
+        *("--dask", "tcp://host:8786", "--template", "t.nii", "--template-mask", "m.nii"),
     )
     assert code == 0 and "1 of 4 scans registered, " in out and "quality.html" in out
     (source, folder, settings, jobs, cluster) = seen[0]
     assert (source, folder, jobs, cluster) == ("raw", "out", 2, "tcp://host:8786")
     assert vars(settings) == {
         "source": "own", "sick_set": "WMH", "bias_correction": False, "brain": "template",
-        "seed": 3, "folds": 5, "lists": "l",
+        "seed": 3, "folds": 5, "lists": "l", "template": "t.nii", "template_mask": "m.nii",
     }  # fmt: skip
     code, _, err = sadm("prepare", "raw", "--out", "out", "--brain", "skull")
     assert code == 2 and "choose one of auto, given" in err

@@ -24,12 +24,23 @@ TEMPLATE_NOTE = (
 
 @dataclass(frozen=True)
 class Template:
-    """nilearn's skull-stripped MNI152 T1: ``image`` float32 and ``mask`` bool, (197, 233, 189) at
-    1 mm, and ``affine`` to MNI millimeters."""
+    """What scans are registered to.
+
+    Attributes
+    ----------
+    image, mask
+        float32 and bool at 1 mm, axes to the right, the front and the top: (197, 233, 189) for
+        nilearn's skull-stripped MNI152 T1.
+    affine
+        (4, 4) voxel index to the template's millimeters.
+    name
+        For the manifest.
+    """
 
     image: np.ndarray
     mask: np.ndarray
     affine: np.ndarray
+    name: str = "MNI152"
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,45 @@ def load_nifti(path: str | Path, *, canonical: bool = False) -> Scan:
     return Scan(array, affine, (x, y, z))
 
 
+def load_label(
+    file: str | Path,
+    name: str,
+    path: str | Path,
+    scan: Scan,
+    values: tuple[int, ...] = (),
+    *,
+    canonical: bool = False,
+) -> np.ndarray:
+    """Read a mask on the grid of a scan, as bool: the given values, or all above one half.
+
+    Parameters
+    ----------
+    file, name
+        The mask, and what it is (``brain mask``), for messages.
+    path, scan
+        The scan's file, and what :func:`load_nifti` has read from it, ``canonical`` or not.
+    values
+        Values that count; by default all but 0.
+
+    Raises
+    ------
+    UserError
+        The file is unfit, lies on another grid, or marks nothing.
+    """
+    label = load_nifti(file, canonical=canonical)
+    if label.array.shape != scan.array.shape or not np.allclose(
+        label.affine, scan.affine, atol=0.5 * max(scan.zooms)
+    ):
+        raise UserError(
+            f"The {name} {file} (shape {label.array.shape}) does not lie on the grid of {path} "
+            f"(shape {scan.array.shape}): resample it to the scan's grid."
+        )
+    marked = np.isin(np.rint(label.array), values) if values else label.array > 0.5
+    if not marked.any():
+        raise UserError(f"The {name} {file} is empty: give one that marks it, or leave it out.")
+    return marked
+
+
 def to_canonical(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Flip and permute (X, Y, Z) to the closest RAS orientation; no interpolation."""
     orientation = nib.io_orientation(affine)

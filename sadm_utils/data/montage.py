@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib import image as images
 from scipy import ndimage
 
-from sadm_utils.data.brain import load_template
+from sadm_utils.data.brain import Template, load_template
 from sadm_utils.data.io import write_atomic
 from sadm_utils.data.scan import Registered
 from sadm_utils.errors import UserError
@@ -44,12 +44,12 @@ def draw_subject(file: Path, registered: Registered) -> Path:
 
 def subject_picture(registered: Registered) -> np.ndarray:
     """The three planes of a registered scan as one picture, uint8 (height, width, 3)."""
-    template = load_template()
+    template = registered.template or load_template()
     inside = registered.mask > 0
     bright = np.percentile(registered.image[inside], 99.5) if inside.any() else 1.0
     gray = np.clip(registered.image / max(float(bright), 1e-6), 0, 1)
     lesion = None if registered.seg is None else registered.seg > 0
-    cut = np.rint(np.linalg.solve(template.affine, [*CUT_MM, 1.0])[:3]).astype(int)
+    cut = _middle(template)
     if lesion is not None and lesion.any():
         sizes = [lesion.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
         cut = np.array([size.argmax() for size in sizes])
@@ -120,6 +120,14 @@ def contact_sheet(out: str | Path, count: int = 12, columns: int = 3) -> np.ndar
     pictures += [blank] * (-len(pictures) % columns)
     rows = [pictures[i : i + columns] for i in range(0, len(pictures), columns)]
     return np.concatenate([np.concatenate(row, axis=1) for row in rows], axis=0)
+
+
+def _middle(template: Template) -> np.ndarray:
+    """Voxel at :data:`CUT_MM`; the center of the brain in a template that has none there."""
+    cut = np.rint(np.linalg.solve(template.affine, [*CUT_MM, 1.0])[:3]).astype(int)
+    if (cut >= 0).all() and (cut < template.mask.shape).all() and template.mask[tuple(cut)]:
+        return cut
+    return np.rint(ndimage.center_of_mass(template.mask)).astype(int)
 
 
 def _plane(volume: np.ndarray, axis: int, cut: np.ndarray) -> np.ndarray:

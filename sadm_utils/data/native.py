@@ -15,7 +15,8 @@ from sadm_utils.errors import UserError
 
 
 def read_transform(record: str | Path) -> dict[str, np.ndarray]:
-    """Read ``matrix``, ``native_shape`` and ``native_affine`` of a subject's record.
+    """Read ``matrix``, ``native_shape`` and ``native_affine`` of a subject's record, and the
+    template's grid, ``shape`` and ``affine``.
 
     Raises
     ------
@@ -24,11 +25,15 @@ def read_transform(record: str | Path) -> dict[str, np.ndarray]:
     """
     try:
         values = json.loads(Path(record).read_text())
-        return {key: np.array(values[key]) for key in ("matrix", "native_shape", "native_affine")}
+        found = {key: np.array(values[key]) for key in ("matrix", "native_shape", "native_affine")}
+        grid = values.get("grid")
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"{record} is no record of a prepared subject: run 'sadm prepare' again."
         ) from error
+    if grid is None:  # written before there were other templates
+        grid = {"shape": load_template().mask.shape, "affine": load_template().affine}
+    return found | {key: np.array(value) for key, value in grid.items()}
 
 
 def map_to_native(
@@ -52,12 +57,13 @@ def map_to_native(
     nibabel.Nifti1Image
         float32 with the shape and the affine of the raw scan, 0 outside of the map.
     """
-    transform, template = read_transform(record), load_template()
+    transform = read_transform(record)
     if grid is not None:
         volume = restore_volume(volume, grid)
-    if volume.shape != template.mask.shape:
-        raise ValueError(f"volume has shape {volume.shape}, not {template.mask.shape}")
+    expected = tuple(int(n) for n in transform["shape"])
+    if volume.shape != expected:
+        raise ValueError(f"volume has shape {volume.shape}, not {expected}")
     affine = transform["native_affine"]
-    place = np.linalg.inv(transform["matrix"] @ template.affine) @ affine
+    place = np.linalg.inv(transform["matrix"] @ transform["affine"]) @ affine
     shape = tuple(int(n) for n in transform["native_shape"])
     return nib.Nifti1Image(apply_matrix(volume.astype(np.float32), place, shape, order), affine)

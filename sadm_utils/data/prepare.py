@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from textwrap import shorten
 
@@ -32,6 +32,7 @@ from sadm_utils.data.naming import (
 from sadm_utils.data.scan import Registered, register_scan
 from sadm_utils.data.sources import RawSubject, find_subjects
 from sadm_utils.data.splits import FOLDS, adopt_lists, make_splits, refuse_overlaps
+from sadm_utils.data.template import open_template
 from sadm_utils.data.workers import run_parallel
 from sadm_utils.errors import UserError, is_full_disk
 
@@ -56,6 +57,8 @@ class PrepareSettings:
         See :func:`sadm_utils.data.splits.make_splits`.
     lists
         Folder with lists to use instead, such as the paper's; empty for none.
+    template, template_mask
+        See :func:`sadm_utils.data.template.read_template`; empty for MNI152.
     """
 
     source: str = "auto"
@@ -65,6 +68,8 @@ class PrepareSettings:
     seed: int = 0
     folds: int = FOLDS
     lists: str = ""
+    template: str = ""
+    template_mask: str = ""
 
     def __post_init__(self) -> None:
         if self.brain not in BRAIN_CHOICES:
@@ -73,6 +78,8 @@ class PrepareSettings:
             )
         if self.folds < 1:
             raise UserError(f"The number of folds must be at least 1, not {self.folds}.")
+        if self.template_mask and not self.template:
+            raise UserError(f"The mask {self.template_mask} needs its template: add --template.")
 
 
 def prepare_source(
@@ -117,7 +124,8 @@ def prepare_source(
         full, or the cluster cannot be used.
     """
     source, out = Path(source_dir).absolute(), Path(out_dir).absolute()
-    chosen = settings or PrepareSettings()
+    chosen = _absolute(settings or PrepareSettings())
+    open_template(chosen.template, chosen.template_mask)  # refuse it before anything is done
     found = find_subjects(source, chosen.source, chosen.sick_set, out)
     out.mkdir(parents=True, exist_ok=True)
     remove_unfinished(out)
@@ -128,7 +136,8 @@ def prepare_source(
     tasks = ((name, named[name], out, chosen) for name in todo)
     done = len(named) - len(todo)
     if cluster and todo:
-        shared = (source, out / "missing.txt")
+        files = (source, out / "missing.txt", chosen.template, chosen.template_mask)
+        shared = [file for file in files if file]
         results = run_on_cluster(prepare_subject, tasks, cluster, shared=shared, lost=_lost)
     else:
         results = run_parallel(prepare_subject, tasks, jobs, ordered=False)
@@ -153,10 +162,11 @@ def prepare_subject(key: str, subject: RawSubject, out: Path, settings: PrepareS
     start = time.perf_counter()
     record = {"key": key, **asdict(subject), "error": "", **_identity(subject, settings)}
     try:
+        template = open_template(settings.template, settings.template_mask)
         registered = register_scan(
             subject.image, subject.mask or None, subject.lesion or None,
             bias_correction=settings.bias_correction, brain=settings.brain,
-            lesion_values=subject.lesion_values,
+            lesion_values=subject.lesion_values, template=template,
         )
         check_contrast(registered.contrast, subject.image)
         _save(out, key, registered)
@@ -171,6 +181,12 @@ def prepare_subject(key: str, subject: RawSubject, out: Path, settings: PrepareS
     with write_atomic(record_file(out, key)) as temporary:
         Path(temporary).write_text(json.dumps(record))
     return record
+
+
+def _absolute(settings: PrepareSettings) -> PrepareSettings:
+    """The same settings for processes that run in other folders."""
+    files = {k: getattr(settings, k) for k in ("template", "template_mask")}
+    return replace(settings, **{k: str(Path(f).absolute()) for k, f in files.items() if f})
 
 
 def _lost(arguments: tuple, reason: str) -> dict:
@@ -208,6 +224,8 @@ def _identity(subject: RawSubject, settings: PrepareSettings) -> dict:
     files = [file for file in (subject.image, subject.mask, subject.lesion) if file]
     inputs = [[file, Path(file).stat().st_size, Path(file).stat().st_mtime_ns] for file in files]
     steps = {"bias_correction": settings.bias_correction, "brain": settings.brain}
+    if template := open_template(settings.template, settings.template_mask):
+        steps["template"] = template.name
     return {"inputs": inputs, "steps": {**steps, "lesion_values": list(subject.lesion_values)}}
 
 

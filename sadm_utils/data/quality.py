@@ -25,7 +25,8 @@ WATCHED = ("dice", "contrast", "brain_ml", "median", "p99_over_median")
 COLUMNS = (
     "subject", "set", "label", "age", "sex", "error", "flags", "dice", "contrast", "brain",
     "brain_ml", "lesion_ml", "lesion_mni_ml", "shape", "spacing", "orientation", "p1", "median",
-    "p99", "p99_over_median", "notes", "seconds", "sha256", "image", "mask", "lesion", "picture",
+    "p99", "p99_over_median", "template", "notes", "seconds", "sha256", "image", "mask", "lesion",
+    "picture",
 )  # fmt: skip
 
 
@@ -38,9 +39,9 @@ def describe_registered(path: str | Path, registered: Registered) -> dict:
         ``sha256`` of the scan's file; ``shape``, ``spacing`` and ``orientation`` of its grid;
         ``p1``, ``median`` and ``p99`` of the intensities in the brain (units of the scan);
         ``brain_ml`` in MNI space; ``lesion_ml`` in the scan's space and ``lesion_mni_ml`` carried
-        back by the transform's volume change; ``dice`` and ``contrast`` of the registration; what
-        :func:`sadm_utils.data.native.map_to_native` needs: ``matrix``, ``native_shape``,
-        ``native_affine``.
+        back by the transform's volume change; ``dice`` and ``contrast`` of the registration, and
+        the ``template``; what :func:`sadm_utils.data.native.map_to_native` needs: ``matrix``,
+        ``native_shape``, ``native_affine`` and ``grid``.
     """
     inside = registered.image[registered.mask > 0]
     p1, median, p99 = (float(v) for v in np.percentile(inside, (1, 50, 99)))
@@ -57,10 +58,12 @@ def describe_registered(path: str | Path, registered: Registered) -> dict:
         "lesion_mni_ml": round(lesion * scale / 1000, 3),
         "dice": round(registered.dice, 4),
         "contrast": round(registered.contrast, 4),
+        "template": registered.template.name if registered.template else "MNI152",
         "notes": " ".join((registered.brain.note, *registered.notes)).strip(),
         "matrix": registered.matrix.tolist(),
         "native_shape": list(registered.native_shape),
         "native_affine": registered.native_affine.tolist(),
+        "grid": {"shape": list(registered.image.shape), "affine": registered.affine.tolist()},
     }  # fmt: skip
 
 

@@ -16,9 +16,9 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from sadm_utils.data.brain import BrainMask, find_brain, load_template
+from sadm_utils.data.brain import BrainMask, Template, find_brain, load_template
 from sadm_utils.data.intensity import check_lesion, contrast, shift_negative
-from sadm_utils.data.io import Scan, load_nifti
+from sadm_utils.data.io import load_label, load_nifti
 from sadm_utils.data.preprocess import Grid, Processed, preprocess_volume, restore_volume
 from sadm_utils.data.register import align, apply_matrix, apply_to_label, dice, isotropic
 from sadm_utils.errors import UserError
@@ -29,14 +29,15 @@ N4_MM = 6.0
 
 @dataclass(frozen=True)
 class Registered:
-    """A scan on the 1 mm MNI152 grid.
+    """A scan on the 1 mm grid of the template.
 
     Attributes
     ----------
     image, mask, seg
-        (197, 233, 189): float32 >= 0 and 0 outside the brain; uint8 {0, 1}; the same, or None.
+        (197, 233, 189) for MNI152: float32 >= 0 and 0 outside the brain; uint8 {0, 1}; the same, or
+        None.
     affine
-        (4, 4) voxel index to MNI millimeters.
+        (4, 4) voxel index to MNI (or other template) millimeters.
     matrix
         (4, 4) MNI millimeters to the scan's own millimeters.
     native_shape, native_affine
@@ -52,6 +53,8 @@ class Registered:
         Volume of the lesion in the scan's own voxels; 0 for none.
     notes
         What was changed or is unusual, a sentence each.
+    template
+        What the scan was registered to; None for MNI152.
     """
 
     image: np.ndarray
@@ -66,6 +69,7 @@ class Registered:
     contrast: float = 1.0
     lesion_ml: float = 0.0
     notes: tuple[str, ...] = ()
+    template: Template | None = None
 
 
 def register_scan(
@@ -76,8 +80,9 @@ def register_scan(
     bias_correction: bool = True,
     brain: str = "auto",
     lesion_values: tuple[int, ...] = (),
+    template: Template | None = None,
 ) -> Registered:
-    """Register a T1 scan to MNI152 (12 parameters).
+    """Register a T1 scan to MNI152, or to another template (12 parameters).
 
     Parameters
     ----------
@@ -95,6 +100,8 @@ def register_scan(
         Where the brain mask comes from: one of ``brain.BRAIN_CHOICES``.
     lesion_values
         Values of the lesion mask that are lesion; by default all but 0.
+    template
+        From :func:`sadm_utils.data.template.read_template`; None for MNI152.
 
     Raises
     ------
@@ -105,23 +112,23 @@ def register_scan(
     array, shifted = shift_negative(scan.array)
     scan = replace(scan, array=array)
     labels = {
-        name: _load_label(file, name, path, scan, values) if file else None
+        name: load_label(file, name, path, scan, values) if file else None
         for name, file, values in (("brain mask", mask, ()), ("lesion mask", seg, lesion_values))
     }
-    template = load_template()
+    target = template or load_template()
     found = find_brain(scan, labels["brain mask"], path, brain)
-    matrix = align(scan, found.array, template)
-    place = np.linalg.inv(scan.affine) @ matrix @ template.affine
-    shape = template.mask.shape
+    matrix = align(scan, found.array, target)
+    place = np.linalg.inv(scan.affine) @ matrix @ target.affine
+    shape = target.mask.shape
     if found.array is None:
-        inside = template.mask & (apply_matrix(np.ones_like(scan.array), place, shape) > 0.5)
+        inside = target.mask & (apply_matrix(np.ones_like(scan.array), place, shape) > 0.5)
     else:
         inside = apply_matrix(found.array.astype(np.float32), place, shape) > 0.5
-    overlap = dice(inside, template.mask)
+    overlap = dice(inside, target.mask)
     if overlap < LOWEST_DICE:
         raise UserError(
-            f"{path} could not be registered to MNI space (overlap of the brains {overlap:.2f}): "
-            "check the orientation in its header, or give a brain mask."
+            f"{path} could not be registered to {target.name} (overlap of the brains "
+            f"{overlap:.2f}): check the orientation in its header, or give a brain mask."
         )
     image = np.maximum(apply_matrix(scan.array, place, shape), 0)
     lesion, volume, note = labels["lesion mask"], 0.0, ""
@@ -131,12 +138,13 @@ def register_scan(
         note = check_lesion(lesion, inside, volume, seg)
         lesion = lesion.astype(np.uint8)
     if bias_correction:
-        image = _divide_bias(image, inside, template.affine)
-    likeness = contrast(image, inside, template)
+        image = _divide_bias(image, inside, target.affine)
+    likeness = contrast(image, inside, target)
     return Registered(
-        (image * inside).astype(np.float32), inside.astype(np.uint8), lesion, template.affine,
+        (image * inside).astype(np.float32), inside.astype(np.uint8), lesion, target.affine,
         matrix, scan.array.shape, scan.affine, found, overlap, likeness, volume,
         tuple(sentence for sentence in (shifted, note) if sentence),
+        template,
     )
 
 
@@ -174,24 +182,6 @@ def to_native(
     place = np.linalg.inv(registered.matrix @ registered.affine) @ registered.native_affine
     native = apply_matrix(volume.astype(np.float32), place, registered.native_shape)
     return nib.Nifti1Image(native, registered.native_affine)
-
-
-def _load_label(
-    file: str | Path, name: str, path: str | Path, scan: Scan, values: tuple[int, ...]
-) -> np.ndarray:
-    """A mask on the scan's grid, as bool: the given values, or all above one half."""
-    label = load_nifti(file)
-    if label.array.shape != scan.array.shape or not np.allclose(
-        label.affine, scan.affine, atol=0.5 * max(scan.zooms)
-    ):
-        raise UserError(
-            f"The {name} {file} (shape {label.array.shape}) does not lie on the grid of {path} "
-            f"(shape {scan.array.shape}): resample it to the scan's grid."
-        )
-    marked = np.isin(np.rint(label.array), values) if values else label.array > 0.5
-    if not marked.any():
-        raise UserError(f"The {name} {file} is empty: give one that marks it, or leave it out.")
-    return marked
 
 
 def _divide_bias(image: np.ndarray, inside: np.ndarray, affine: np.ndarray) -> np.ndarray:

@@ -87,13 +87,13 @@ def test_changed_or_unfinished_subject_is_registered_again(raw, registrations):
 def test_steps_are_switched_and_switching_makes_every_subject_anew(raw, registrations):
     prepare(raw)
     assert registrations[0][1] == {
-        "bias_correction": True, "brain": "auto", "lesion_values": ()
+        "bias_correction": True, "brain": "auto", "lesion_values": (), "template": None
     }  # fmt: skip
     registrations.clear()
     prepare(raw, PrepareSettings(bias_correction=False, brain="template"))
     assert len(registrations) == 14
     assert registrations[0][1] == {
-        "bias_correction": False, "brain": "template", "lesion_values": ()
+        "bias_correction": False, "brain": "template", "lesion_values": (), "template": None
     }  # fmt: skip
     with pytest.raises(UserError, match="Unknown brain mask 'skull': choose one of auto, given"):
         PrepareSettings(brain="skull")
