@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,9 @@ from sadm_utils.errors import UserError
 
 LARGEST_BRAIN_ML = 2200.0
 SMALLEST_BRAIN_ML = 500.0
+REACH_MM = 10.0
+"""No part of a registered brain is farther from the template's."""
+
 BRAIN_CHOICES = ("auto", "given", "stripped", "hd-bet", "template")
 TEMPLATE_NOTE = (
     "The scan has a skull and came without a brain mask: the template's mask is used, so expect "
@@ -41,6 +44,14 @@ class Template:
     mask: np.ndarray
     affine: np.ndarray
     name: str = "MNI152"
+
+    @cached_property
+    def reach(self) -> np.ndarray:
+        """Where a registered brain may be: within :data:`REACH_MM` of the mask; bool."""
+        coarse = ndimage.distance_transform_edt(~self.mask[::2, ::2, ::2], sampling=2.0) <= REACH_MM
+        for axis in range(3):
+            coarse = coarse.repeat(2, axis=axis)
+        return self.mask | coarse[tuple(slice(n) for n in self.mask.shape)]
 
 
 @dataclass(frozen=True)
@@ -128,6 +139,25 @@ def find_brain(
             "auto, or strip it."
         )
     return _by_hd_bet(scan, path) if has_hd_bet() else BrainMask(None, "template", TEMPLATE_NOTE)
+
+
+def cut_hanging(inside: np.ndarray, template: Template) -> tuple[np.ndarray, str]:
+    """Cut off muscle and vessels that skull-stripping has left hanging on a brain.
+
+    Parameters
+    ----------
+    inside
+        Registered brain, bool on the template's grid.
+
+    Returns
+    -------
+    array, note
+        What is within the template's reach, and a sentence if more than 1 ml was cut off.
+    """
+    kept = inside & template.reach
+    lost = (np.count_nonzero(inside) - np.count_nonzero(kept)) / 1000
+    note = f"{lost:.0f} ml farther than {REACH_MM:g} mm from the template's brain were cut off."
+    return kept, note if lost > 1 else ""
 
 
 def _by_hd_bet(scan: Scan, path: str | Path) -> BrainMask:

@@ -16,7 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from sadm_utils.data.brain import BrainMask, Template, find_brain, load_template
+from sadm_utils.data.brain import BrainMask, Template, cut_hanging, find_brain, load_template
 from sadm_utils.data.intensity import check_lesion, contrast, shift_negative
 from sadm_utils.data.io import load_label, load_nifti
 from sadm_utils.data.preprocess import Grid, Processed, preprocess_volume, restore_volume
@@ -124,6 +124,9 @@ def register_scan(
         inside = target.mask & (apply_matrix(np.ones_like(scan.array), place, shape) > 0.5)
     else:
         inside = apply_matrix(found.array.astype(np.float32), place, shape) > 0.5
+    trimmed = ""
+    if found.source == "stripped":
+        inside, trimmed = cut_hanging(inside, target)
     overlap = dice(inside, target.mask)
     if overlap < LOWEST_DICE:
         raise UserError(
@@ -143,7 +146,7 @@ def register_scan(
     return Registered(
         (image * inside).astype(np.float32), inside.astype(np.uint8), lesion, target.affine,
         matrix, scan.array.shape, scan.affine, found, overlap, likeness, volume,
-        tuple(sentence for sentence in (shifted, note) if sentence),
+        tuple(sentence for sentence in (shifted, trimmed, note) if sentence),
         template,
     )
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from sadm_utils.data.brain import find_brain, largest_part, load_template
+from sadm_utils.data.brain import cut_hanging, find_brain, largest_part, load_template
 from sadm_utils.data.io import Scan, save_nifti
 from sadm_utils.data.register import apply_matrix, apply_to_label, dice, isotropic
 from sadm_utils.data.scan import process_scan, register_scan, to_native
@@ -120,6 +120,19 @@ def test_largest_part_fills_holes_and_drops_islands():
     found = largest_part(array)
     assert found[5, 5, 5] and not found[11, 11, 11] and found.sum() == 343
     assert not largest_part(np.zeros((3, 3, 3), bool)).any()
+
+
+def test_what_hangs_on_a_registered_brain_is_cut_off():
+    template = load_template()
+    brain = ndimage.binary_dilation(template.mask, iterations=6)
+    kept, note = cut_hanging(brain, template)
+    assert note == "" and np.count_nonzero(brain & ~kept) < 100
+    muscle = brain.copy()
+    muscle[105:120, 115:135, 0:40] = True
+    kept, note = cut_hanging(muscle, template)
+    left = (muscle & ~brain & kept).sum() / (muscle & ~brain).sum()
+    assert left < 0.5 and "ml farther than 10 mm" in note
+    assert dice(kept, brain) > dice(muscle, brain)
 
 
 def test_isotropic_grid_keeps_positions():
