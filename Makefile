@@ -6,6 +6,7 @@
 PROFILE  ?= demo
 RUN_DIR  ?=
 DATA_DIR ?=
+DATASET  ?=
 SEED     ?=
 ARGS     ?=
 
@@ -35,7 +36,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 book: $(STAMP)  ## run all notebooks, build the site
 	@exec $(BIN)/sadm book --profile '$(PROFILE)' $(if $(RUN_DIR),--run-dir '$(RUN_DIR)') \
-	  $(if $(DATA_DIR),--data-dir '$(DATA_DIR)') $(if $(SEED),--seed '$(SEED)') $(ARGS)
+	  $(if $(DATA_DIR),--data-dir '$(DATA_DIR)') $(if $(DATASET),--dataset '$(DATASET)') \
+	  $(if $(SEED),--seed '$(SEED)') $(ARGS)
 
 site: $(STAMP)  ## build the site again from notebooks that were run before
 	@exec $(BIN)/sadm book --site-only --profile '$(PROFILE)' $(if $(RUN_DIR),--run-dir '$(RUN_DIR)')

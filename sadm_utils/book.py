@@ -40,9 +40,10 @@ from sadm_utils.website import build_site
 
 # Sources of labels of chapter 5, and the list of subjects that each needs.
 ANNOTATIONS = {"draem": "", "brats21": "Brats21_val", "atlas_v2": "ATLAS_val"}
+DATA_NOTEBOOK = "01_data_preparation"
 
 
-def plan_book(parameters: Mapping[str, Any]) -> list[NotebookRun]:
+def plan_book(parameters: Mapping[str, Any], dataset: str = "") -> list[NotebookRun]:
     """The notebook runs of the book in order; chapter 5 runs once for each training source.
 
     Parameters
@@ -50,16 +51,18 @@ def plan_book(parameters: Mapping[str, Any]) -> list[NotebookRun]:
     parameters
         What every notebook gets: ``PROFILE``, ``RUN_DIR`` and, if set, ``DATA_DIR``, ``SEED`` and
         ``OVERRIDES``. A training source of which ``DATA_DIR`` has no subjects is left out.
+    dataset
+        Which raw scans of ``DATA_DIR`` are meant, for chapter 1; empty for all.
 
     Raises
     ------
     UserError
         If nothing in ``DATA_DIR`` is recognized.
     """
-    plan = []
-    absent = absent_sources(parameters.get("DATA_DIR"))
+    own = {"DATASET": dataset} if dataset else {}
+    plan = [NotebookRun(DATA_NOTEBOOK, {**parameters, **own}, stages=("data",))]
+    absent = absent_sources(parameters.get("DATA_DIR"), dataset)
     for notebook, stage in (
-        ("01_data_preparation", "data"),
         ("02_draem_anomalies", "draem"),
         ("03_spark_pretraining", "spark"),
         ("04_cddpm_training", "cddpm"),
@@ -75,13 +78,13 @@ def plan_book(parameters: Mapping[str, Any]) -> list[NotebookRun]:
     return plan
 
 
-def absent_sources(data_dir: str | None) -> list[str]:
+def absent_sources(data_dir: str | None, dataset: str = "") -> list[str]:
     """Training sources of which a data folder has no subjects; the phantom cohort has all."""
     if not data_dir:
         return []
     from sadm_utils.data.sources import sick_sets_in
 
-    there = sick_sets_in(data_dir)
+    there = sick_sets_in(data_dir, dataset or "auto")
     return [s for s, needs in ANNOTATIONS.items() if needs and needs[: -len("_val")] not in there]
 
 
@@ -138,6 +141,7 @@ def build_book(
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
     site_only: bool = False,
+    dataset: str = "",
 ) -> Path:
     """Execute all notebooks, build the site, and return its ``index.html``.
 
@@ -148,6 +152,8 @@ def build_book(
     ----------
     site_only
         Build the site from the notebooks executed before, and run none.
+    dataset
+        Which raw scans of ``data_dir`` are meant; empty for all.
 
     Raises
     ------
@@ -158,8 +164,8 @@ def build_book(
     """
     started = time.monotonic()
     parameters, folder = common_parameters(profile, run_dir, data_dir, seed, overrides)
-    plan = plan_book(parameters)
-    if absent := absent_sources(parameters.get("DATA_DIR")):
+    plan = plan_book(parameters, dataset)
+    if absent := absent_sources(parameters.get("DATA_DIR"), dataset):
         print(f"DATA_DIR has no subjects for the training on {' and '.join(absent)}: left out.")
     for run in plan:
         check_parameters(find_notebook(run.notebook), run.parameters)
@@ -222,17 +228,20 @@ def run_notebook(
     parameters: Mapping[str, Any],
     own: Mapping[str, Any],
     folder: Path,
+    dataset: str = "",
 ) -> Path:
     """Run one notebook with the common ``parameters`` and its ``own``; return the executed one.
 
-    If it is one of the book's runs, the book will reuse it.
+    If it is one of the book's runs (with this ``dataset``), the book will reuse it.
     """
     source = find_notebook(name)
+    if source.stem == DATA_NOTEBOOK and dataset:
+        own = {"DATASET": dataset, **own}
     check_parameters(source, {**parameters, **own})
     if source.stem == "05_sadm_training":
         own = {"ANNOTATIONS": next(iter(ANNOTATIONS)), **own}
     merged = {**parameters, **own}
-    plan = plan_book(parameters)
+    plan = plan_book(parameters, own.get("DATASET", dataset))
     same = [i for i, r in enumerate(plan) if (r.notebook, r.parameters) == (source.stem, merged)]
     run = plan[same[0]] if same else NotebookRun(source.stem, merged, "own" if own else "")
     before = plan[: same[0]] if same else []

@@ -25,6 +25,9 @@ app = typer.Typer(
 Profile = Annotated[str, typer.Option(help="smoke (wiring), demo (default) or paper (GPUs).")]
 RunDir = Annotated[str, typer.Option(help="Where stages are written; default runs/<profile>.")]
 DataDir = Annotated[str, typer.Option(help="A data set; default: the built-in phantom cohort.")]
+Dataset = Annotated[
+    str, typer.Option(help="Which raw scans of it, e.g. ixi,brats21; see 'sadm sources'.")
+]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of all random draws.")]
 Overrides = Annotated[
     list[str] | None,
@@ -37,6 +40,7 @@ def book(
     profile: Profile = "demo",
     run_dir: RunDir = "",
     data_dir: DataDir = "",
+    dataset: Dataset = "",
     seed: Seed = None,
     override: Overrides = None,
     site_only: Annotated[bool, typer.Option("--site-only", help="Only build the pages.")] = False,
@@ -44,7 +48,7 @@ def book(
     """Run all notebooks, build the site."""
     from sadm_utils.book import build_book
 
-    build_book(profile, run_dir, data_dir, seed, parse_overrides(override), site_only)
+    build_book(profile, run_dir, data_dir, seed, parse_overrides(override), site_only, dataset)
 
 
 @app.command()
@@ -57,6 +61,7 @@ def run(
     profile: Profile = "demo",
     run_dir: RunDir = "",
     data_dir: DataDir = "",
+    dataset: Dataset = "",
     seed: Seed = None,
     override: Overrides = None,
     steps: Annotated[
@@ -85,7 +90,7 @@ def run(
         own.pop("SEED", seed),
         own.pop("OVERRIDES", parse_overrides(override)),
     )
-    run_notebook(notebook, common, own, folder)
+    run_notebook(notebook, common, own, folder, dataset)
 
 
 @app.command()

@@ -20,7 +20,7 @@ def prepare(
     source: Annotated[str, typer.Argument(help="Folder with raw scans, or a CSV that names them.")],
     out: Annotated[str, typer.Option(help="Where the data set is written.")],
     kind: Annotated[
-        str, typer.Option("--source", help="Release to read; see 'sadm sources'.")
+        str, typer.Option("--source", help="Releases to read: ixi,brats21; see 'sadm sources'.")
     ] = "auto",
     sick_set: Annotated[
         str, typer.Option("--set", help="What your own lesions are: Brats21, ATLAS, MSLUB, WMH.")
@@ -48,11 +48,10 @@ def prepare(
     """Make a data set from raw scans."""
     from sadm_utils.data.prepare import PrepareSettings, prepare_source
 
-    settings = PrepareSettings(kind, sick_set, bias_correction, brain, seed, folds, lists)
+    settings = PrepareSettings(
+        kind, sick_set, bias_correction, brain, seed, folds, lists, template, template_mask
+    )
     pace = Pace()
-    dask: Annotated[
-        str, typer.Option(help="Use a Dask cluster: its scheduler's address, tcp://HOST:PORT.")
-    ] = "",
 
     def progress(done: int, total: int) -> None:
         typer.echo(f"{done} of {total} scans registered{pace.left(done, total)}")

@@ -30,6 +30,7 @@ from sadm_utils.execute import NotebookFailed, NotebookRun, execution_key, packa
 from sadm_utils.lock import locked
 from sadm_utils.sadm.training import SET_OF_ANNOTATIONS, stage_name
 from sadm_utils.website import SiteFailed, prepare_page, stage_sources
+from tests.data.releases import make_atlas, make_brats
 
 PARAMETERS = 'PROFILE = "demo"\nDATA_DIR = ""\nRUN_DIR = ""\nSEED = 0\nOVERRIDES = {}\nLEVEL = 1'
 STAGE = """
@@ -97,6 +98,15 @@ def test_plan_leaves_out_sources_that_the_data_lacks(tmp_path: Path) -> None:
     plan = plan_book({"DATA_DIR": str(tmp_path)})
     assert [run.variant for run in plan if run.variant] == ["draem", "atlas_v2"]
     assert absent_sources(str(tmp_path)) == ["brats21"] and absent_sources(None) == []
+
+
+def test_chosen_raw_scans_are_a_parameter_of_chapter_1(tmp_path: Path) -> None:
+    make_brats(tmp_path), make_atlas(tmp_path)
+    everything, chosen = (plan_book({"DATA_DIR": str(tmp_path)}, d) for d in ("", "brats21"))
+    assert [r.variant for r in everything if r.variant] == ["draem", "brats21", "atlas_v2"]
+    assert [r.variant for r in chosen if r.variant] == ["draem", "brats21"]
+    assert [r.parameters.get("DATASET") for r in chosen[:2]] == ["brats21", None]
+    assert "DATASET" not in everything[0].parameters
 
 
 def test_estimates_name_every_step_of_the_plan() -> None:

@@ -68,9 +68,12 @@ def test_failure_of_a_notebook_is_exit_code_1(sadm: Sadm, monkeypatch: pytest.Mo
 def test_book_passes_its_options_on(sadm: Sadm, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple] = []
     monkeypatch.setattr(book, "build_book", lambda *a: seen.append(a))
-    code, _, _ = sadm("book", "--profile", "smoke", "--seed", "4", "-o", "a.b=1", "-o", "c=[1, 2]")
+    code, _, _ = sadm(
+        *("book", "--profile", "smoke", "--seed", "4", "-o", "a.b=1", "-o", "c=[1, 2]"),
+        *("--dataset", "ixi,atlas"),
+    )
     assert code == 0
-    assert seen == [("smoke", "", "", 4, {"a.b": 1, "c": [1, 2]}, False)]
+    assert seen == [("smoke", "", "", 4, {"a.b": 1, "c": [1, 2]}, False, "ixi,atlas")]
 
 
 def test_run_takes_parameters_as_papermill_does(
@@ -82,11 +85,11 @@ def test_run_takes_parameters_as_papermill_does(
     monkeypatch.setattr(book, "run_notebook", lambda *a: seen.append(a))
     code, _, err = sadm(
         *("run", "05", "-p", "ANNOTATIONS", "brats21", "-p", "PROFILE", "smoke"),
-        *("--run-dir", str(tmp_path)),
+        *("--run-dir", str(tmp_path), "--dataset", "ixi"),
     )
     assert code == 0, err
-    ((name, common, own, folder),) = seen
-    assert (name, own, folder) == ("05", {"ANNOTATIONS": "brats21"}, tmp_path)
+    ((name, common, own, folder, dataset),) = seen
+    assert (name, own, folder, dataset) == ("05", {"ANNOTATIONS": "brats21"}, tmp_path, "ixi")
     assert common == {"PROFILE": "smoke", "RUN_DIR": str(tmp_path)}
 
 

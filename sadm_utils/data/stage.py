@@ -11,20 +11,36 @@ from sadm_utils.config import TrainConfig, to_dict
 from sadm_utils.data.augment import Augmenter
 from sadm_utils.data.layout import available_sets, read_split, split_path
 from sadm_utils.data.phantom import RECORD, write_cohort
-from sadm_utils.data.prepare import prepare_source
+from sadm_utils.data.prepare import PrepareSettings, prepare_source
 from sadm_utils.data.slices import SliceDataset
+from sadm_utils.data.sources import split_kinds
 from sadm_utils.data.store import Store, Volumes, build_store, open_store
+from sadm_utils.errors import UserError
 from sadm_utils.runs import Run, Stage, compute_once
 
 SEED_OF_COHORT = 20240  # the phantom cohort is one data set, whatever the seed of a training is
 
 
-def source_folder(run: Run) -> Path:
+def source_folder(run: Run, dataset: str = "") -> Path:
     """Return the data set of a run in the book's layout, made on first use.
 
     Without ``DATA_DIR`` the phantom cohort is written into the run folder. A ``DATA_DIR`` that
     holds raw scans and no ``splits`` is registered and sorted first.
+
+    Parameters
+    ----------
+    dataset
+        Which raw scans of ``DATA_DIR`` are meant: one or several of ``sources.SOURCES`` with
+        commas between; empty for all that are recognized.
+
+    Raises
+    ------
+    UserError
+        ``dataset`` is unknown, or there are no raw scans to choose from.
     """
+    if dataset:
+        split_kinds(dataset, "DATASET")
+        _need_raw_scans(run, dataset)
     if run.data_dir is None:
         phantom = to_dict(run.config.data.phantom)
         voxel_mm = phantom.pop("voxel_mm")
@@ -33,7 +49,11 @@ def source_folder(run: Run) -> Path:
     if (run.data_dir / "splits").is_dir():
         return run.data_dir
     return prepare_source(
-        run.data_dir, run.path / "prepared", _report_quarters, jobs=run.config.data.jobs
+        run.data_dir,
+        run.path / "prepared",
+        _report_quarters,
+        settings=PrepareSettings(source=dataset or "auto"),
+        jobs=run.config.data.jobs,
     )
 
 
@@ -63,9 +83,12 @@ def data_stage(run: Run, folder: Path) -> Stage:
     return run.stage("data", header, seeded=False)
 
 
-def prepare_data(run: Run) -> dict[str, Any]:
-    """Make the data set and process it into slices, or reuse the finished stage."""
-    folder = source_folder(run)
+def prepare_data(run: Run, dataset: str = "") -> dict[str, Any]:
+    """Make the data set and process it into slices, or reuse the finished stage.
+
+    ``dataset`` as in :func:`source_folder`.
+    """
+    folder = source_folder(run, dataset)
     stage, data = data_stage(run, folder), run.config.data
 
     def compute() -> dict[str, Any]:
@@ -127,6 +150,19 @@ def _fingerprint(folder: Path, name: str, times: bool) -> str:
             status = Path(file).stat()
             digest.update(f"{status.st_size} {status.st_mtime_ns} ".encode())
     return digest.hexdigest()[:16]
+
+
+def _need_raw_scans(run: Run, dataset: str) -> None:
+    if run.data_dir is None:
+        raise UserError(
+            f"DATASET {dataset!r} needs scans: name their folder as DATA_DIR, or leave DATASET "
+            "empty for the built-in phantom cohort."
+        )
+    if (run.data_dir / "splits").is_dir():
+        raise UserError(
+            f"DATASET {dataset!r} chooses among raw scans, but {run.data_dir} is prepared, and its "
+            "lists (folder 'splits') say what is used: leave DATASET empty."
+        )
 
 
 def _report_quarters(done: int, total: int) -> None:

@@ -136,6 +136,18 @@ def test_bids(tmp_path: Path) -> None:
     assert list(by_name(unnamed)) == ["sub-B"] and said(unnamed.missing, "sub-A", "--set")
 
 
+def test_several_sources_are_named_at_once(tmp_path: Path) -> None:
+    make.make_ixi(tmp_path / "a"), make.make_brats(tmp_path / "b"), make.make_wmh(tmp_path / "c")
+    for kind, sets in {
+        "ixi, brats21": {"IXI", "Brats21"}, "wmh": {"WMH"}, "auto": {"IXI", "Brats21", "WMH"}
+    }.items():  # fmt: skip
+        assert {s.set for s in find_subjects(tmp_path, kind).subjects} == sets
+    with pytest.raises(UserError, match="Unknown source 'brats': choose one of auto, ixi, brats21"):
+        find_subjects(tmp_path, "ixi,brats")
+    with pytest.raises(UserError, match="'own' takes every scan of a folder, those of ixi too"):
+        find_subjects(tmp_path, "ixi,own")
+
+
 def test_own_folder(tmp_path: Path) -> None:
     found = find_subjects(make.make_own(tmp_path), "own", "MSLUB")
     subjects = by_name(found)

@@ -23,7 +23,9 @@ from sadm_utils.data.naming import name_subjects
 from sadm_utils.data.prepare import PrepareSettings, prepare_source
 from sadm_utils.data.scan import Registered
 from sadm_utils.data.sources import RawSubject, sick_sets_in
+from sadm_utils.data.stage import source_folder
 from sadm_utils.errors import UserError
+from sadm_utils.runs import open_run
 from tests.data.releases import make_brats, touch
 
 
@@ -173,6 +175,24 @@ def test_sick_sets_are_known_before_anything_is_registered(raw, registrations):
     assert sick_sets_in(raw) == {"MSLUB"} and registrations == []
     out, _ = prepare(raw)
     assert sick_sets_in(out) == {"MSLUB"}
+
+
+def test_dataset_chooses_among_the_raw_scans_of_a_run(raw, registrations, tmp_path):
+    run = open_run("smoke", tmp_path / "run", raw, 0, {"data.jobs": 1})
+    assert available_sets(source_folder(run)) == {"MSLUB": ["MSLUB_test", "MSLUB_val"]}
+    assert available_sets(source_folder(run, "ds002748, mslub")).keys() == {"MSLUB"}
+    assert len(registrations) == 14, "once each"
+    folder = source_folder(run, "ds002748")
+    assert available_sets(folder) == {} and len(read_split(folder, "IXI_test")) == 3
+    with pytest.raises(UserError, match="Unknown DATASET 'ixy': choose one of auto, ixi, brats21"):
+        source_folder(run, "ixy")
+    with pytest.raises(UserError, match="BraTS21: BraTS2021_"):
+        source_folder(run, "brats21")
+    prepared = open_run("smoke", tmp_path / "other", folder)
+    with pytest.raises(UserError, match="DATASET 'ixi' chooses among raw scans, but .* prepared"):
+        source_folder(prepared, "ixi")
+    with pytest.raises(UserError, match="DATASET 'ixi' needs scans: name their folder as DATA_DIR"):
+        source_folder(open_run("smoke", tmp_path / "third"), "ixi")
 
 
 def test_too_few_healthy_scans(tmp_path, registrations):

@@ -21,7 +21,7 @@ __all__ = [
 
 ADAPTERS = {module.RELEASE.key: module for module in (ixi, brats, atlas, mslub, wmh)}
 SOURCES = ("auto", *ADAPTERS, "ds002748", "bids", "own")
-"""Values of ``--source``; ``auto`` is all public releases."""
+"""Names of sources, one or several with commas between; ``auto`` is all public releases."""
 
 
 def releases() -> list[Release]:
@@ -39,7 +39,7 @@ def find_subjects(
     source
         Folder; for the kind ``own`` also a CSV.
     kind
-        One of :data:`SOURCES`.
+        One or several of :data:`SOURCES`, with commas between.
     sick_set
         What subjects with lesions are, where the release does not tell (``bids``, ``own``).
     leave_out
@@ -50,29 +50,49 @@ def find_subjects(
     UserError
         The source does not exist, cannot be read, or holds nothing that is recognized.
     """
-    source = Path(source)
-    if kind not in SOURCES:
-        raise UserError(f"Unknown source {kind!r}: choose one of {', '.join(SOURCES)}.")
+    source, kinds = Path(source), split_kinds(kind)
     if sick_set and sick_set not in SETS:
         raise UserError(f"Unknown set {sick_set!r}: choose one of {', '.join(SETS)}.")
-    if kind == "own" or (kind == "auto" and source.is_file()):
+    if kinds == ("own",) or (kinds == ("auto",) and source.is_file()):
         found = own.find(source, sick_set, leave_out)
     else:
         tree = list_files(source, leave_out)
         found = Found()
         for key, module in ADAPTERS.items():
-            if kind in ("auto", key):
+            if {"auto", key} & set(kinds):
                 found += module.find(tree)
-        if kind in ("auto", "bids", "ds002748"):
+        if {"auto", "bids", "ds002748"} & set(kinds):
             found += bids.find(tree, sick_set)
     found = _present(found)
     if not found.subjects:
-        raise UserError(_nothing(source, kind, found))
+        raise UserError(_nothing(source, kinds, found))
     subjects = sorted(found.subjects, key=lambda s: (s.set, s.subject))
     return Found(tuple(subjects), found.missing, found.notes)
 
 
-def sick_sets_in(data_dir: str | Path) -> set[str]:
+def split_kinds(kind: str, name: str = "source") -> tuple[str, ...]:
+    """The sources that a text such as ``ixi,brats21`` names.
+
+    Raises
+    ------
+    UserError
+        One of them is unknown (``name`` says in the sentence what it is), or your own scans are to
+        be read together with others.
+    """
+    kinds = tuple(dict.fromkeys(part.strip() for part in str(kind).split(",")))
+    for one in kinds:
+        if one not in SOURCES:
+            raise UserError(f"Unknown {name} {one!r}: choose one of {', '.join(SOURCES)}.")
+    if "own" in kinds and len(kinds) > 1:
+        others = ", ".join(one for one in kinds if one != "own")
+        raise UserError(
+            f"The {name} 'own' takes every scan of a folder, those of {others} too: name it alone, "
+            "for a folder that holds nothing else."
+        )
+    return kinds
+
+
+def sick_sets_in(data_dir: str | Path, kind: str = "auto") -> set[str]:
     """Names of the sick sets that a data folder holds, in the book's layout or raw.
 
     Raises
@@ -82,7 +102,7 @@ def sick_sets_in(data_dir: str | Path) -> set[str]:
     """
     if (Path(data_dir) / "splits").is_dir():
         return set(available_sets(data_dir))
-    return {subject.set for subject in find_subjects(data_dir).subjects if subject.label}
+    return {subject.set for subject in find_subjects(data_dir, kind).subjects if subject.label}
 
 
 def _present(found: Found) -> Found:
@@ -100,13 +120,13 @@ def _present(found: Found) -> Found:
     return Found(tuple(subjects), tuple(missing), found.notes)
 
 
-def _nothing(source: Path, kind: str, found: Found) -> str:
+def _nothing(source: Path, kinds: tuple[str, ...], found: Found) -> str:
     if found.missing:
         more = f" (and {len(found.missing) - 1} more)" if len(found.missing) > 1 else ""
         return f"{source} holds no complete subject: {found.missing[0].rstrip('.')}{more}."
-    known = [r for r in releases() if r.key == kind or (kind == "auto" and r.subjects)]
+    known = [r for r in releases() if r.key in kinds or ("auto" in kinds and r.subjects)]
     expected = "; ".join(f"{release.title}: {release.expected}" for release in known)
-    hint = "" if kind == "own" else ", or name your own files with --source own"
+    hint = "" if "own" in kinds else ", or name your own files with --source own"
     return (
         f"{source} holds neither a folder 'splits' nor scans that are recognized: expected "
         f"{expected}{hint}."
