@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from sadm_utils.data.io import save_nifti
+from sadm_utils.data.io import load_nifti, orientation_of, save_nifti
 from sadm_utils.data.native import map_to_native, read_transform
 from sadm_utils.data.phantom_subject import Subject, simulate_subject
 from sadm_utils.data.quality import describe_registered
 from sadm_utils.data.register import apply_matrix, dice
 from sadm_utils.data.scan import Registered, process_scan, register_scan, to_native
+from sadm_utils.data.scanner import scan_again
 from sadm_utils.errors import UserError
 
 
@@ -116,6 +117,17 @@ def test_lesion_and_brain_survive(
     sick = to_native(registered.seg.astype(np.float32), registered)
     drawn = nib.load(folder / "seg.nii").get_fdata() > 0
     assert dice(sick.get_fdata() > 0.5, drawn) >= 0.85
+
+
+def test_phantom_as_a_scanner_would_give_it(phantom: Subject, tmp_path: Path) -> None:
+    files = scan_again(phantom, tmp_path, zooms=(2, 2, 3))
+    image, mask, seg = (load_nifti(files[name]) for name in ("image", "mask", "seg"))
+    assert orientation_of(image.affine) == "LPS" and image.zooms == pytest.approx((2, 2, 3))
+    for scan, drawn in ((mask, phantom.mask), (seg, phantom.seg)):
+        assert 12 * scan.array.sum() == pytest.approx(drawn.sum(), rel=0.05)
+    assert not image.array[mask.array == 0].any()
+    center = image.affine @ [*ndimage.center_of_mass(mask.array), 1]
+    assert np.linalg.norm(center[:3] - (10, -37, 22)) < 25, "moved, and turned about the origin"
 
 
 def test_record_maps_back_like_the_registration(original: Registered, tmp_path: Path) -> None:
