@@ -12,7 +12,15 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import evaluation, growth, items, reconstruction, synthesis, training
+from benchmarks import (
+    evaluation,
+    growth,
+    items,
+    preparation,
+    reconstruction,
+    synthesis,
+    training,
+)
 from benchmarks.ceilings import all_ceilings
 from benchmarks.results import Found, Row, table, write
 
@@ -21,6 +29,7 @@ GROUPS: dict[str, Callable[[bool], Iterator[Found]]] = {
     "noise": synthesis.noise,
     "items": items.items,
     "loader": items.loader,
+    "slices": preparation.slices,
     "cddpm": training.cddpm,
     "reconstruction": reconstruction.reconstruction,
     "spark": training.spark,

@@ -36,6 +36,14 @@ def test_quick_rows_are_measured_and_written(tmp_path: Path, capsys) -> None:
     assert found["auprc_error_true"] <= found["auprc_error_stated"] + 1e-9
 
 
+def test_quick_preparation(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    main(["slices", "--quick", "--out", str(file)])
+    rows = {row["key"]: row for row in json.loads(file.read_text())["rows"]}
+    assert rows.keys() == {"stored_slices", "registered_scan"}
+    assert all(row["value"] > 0 for row in rows.values()) and rows["stored_slices"]["peers"]
+
+
 def test_update_keeps_the_other_rows(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     main(["synthesis", "--quick", "--out", str(file)])
