@@ -1,0 +1,101 @@
+"""The page "How fast": what ``make bench`` measured, as a table and as a picture of growth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from sadm_utils.reference.page import markdown
+from sadm_utils.runs import project_root
+from sadm_utils.viz.style import PALETTE, new_figure, styled
+
+MARK, FIGURE = "<!-- table of speed -->", "growth.png"
+NOTHING = "*Nothing has been measured: run `make bench`, then build these pages again.*"
+ALT = "Small panels: how rate, time and memory of each part change with its size."
+COLUMNS = 3
+
+
+def fill_speed(text: str, folder: Path) -> str:
+    """Put the table into the place of its mark, and draw the figure into ``folder``."""
+    if MARK not in text:
+        return text
+    path = project_root() / "benchmarks" / "results.json"
+    if not path.exists():
+        return text.replace(MARK, NOTHING)
+    found = json.loads(path.read_text())
+    parts = [machine_words(found), rows_table(found["rows"]), missed_words(found["rows"])]
+    if found["growth"]:
+        growth_figure(found["growth"]).savefig(folder / FIGURE)
+        parts += ["## How it grows", f"```{{image}} {FIGURE}\n:alt: {ALT}\n```"]
+    return text.replace(MARK, "\n\n".join(parts))
+
+
+def rows_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown of the measured rows: ours, target, floor, peers, memory."""
+    head = ("work", "here", "asked for", "floor", "others, and how many times longer", "memory, MB")
+    return markdown(head, (_row(row) for row in rows))
+
+
+def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    unit = row["unit"]
+    target, limit = row.get("target"), row.get("memory_target_mb")
+    sign = "≥" if row.get("higher") else "≤"
+    met = {None: "", True: " ✓", False: " ✗"}[row.get("met")]
+    peers = [f"{p['name']} {number(p['value'])} (× {p['ratio']:.3g})" for p in row.get("peers", ())]
+    memory = "" if row.get("memory_mb") is None else f"{row['memory_mb']:.0f}"
+    return (
+        row["title"],
+        f"{number(row['value'])} {unit}",
+        "" if target is None else f"{sign} {number(target)}{met}",
+        "" if row.get("floor") is None else number(row["floor"]),
+        "; ".join(peers),
+        memory if limit is None else f"{memory} (≤ {limit:.0f})",
+    )
+
+
+def number(value: float) -> str:
+    """Three digits, or whole thousands."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def machine_words(found: Mapping[str, Any]) -> str:
+    """Where and when it was measured, and what this machine can reach at best."""
+    machine, best = found["machine"], found["ceilings"]
+    ceilings = ", ".join(f"{key.replace('_', ' ')} {number(value)}" for key, value in best.items())
+    return (
+        f"Measured on {machine['date'][:10]} on {machine['processor']}, {machine['threads']} "
+        f"threads, torch {machine['torch']}. At best this machine reaches: {ceilings}."
+    )
+
+
+def missed_words(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many targets are met, and which are not."""
+    asked = [row for row in rows if row.get("met") is not None]
+    missed = [row["title"] for row in asked if not row["met"]]
+    words = f"{len(asked) - len(missed)} of {len(asked)} targets are met."
+    return f"{words} Missed: {'; '.join(missed)}." if missed else words
+
+
+@styled
+def growth_figure(series: Sequence[Mapping[str, Any]]) -> Figure:
+    """A panel for each curve; where memory was measured, it is dashed, on an axis of its own."""
+    lines = -(-len(series) // COLUMNS)
+    figure, axes = new_figure(lines, COLUMNS, (9, 2.3 * lines))
+    for ax, one in zip(axes.flat, series, strict=False):
+        ax.plot(one["x"], one["y"], marker="o", ms=4, color=PALETTE[0])
+        ax.set(title=one["key"].replace("_", ", "), xlabel=one["axis"], ylabel=one["unit"])
+        ax.set_ylim(0, None)
+        if max(one["x"]) > 50 * max(min(one["x"]), 1):
+            ax.set_xscale("log")
+        if one.get("memory_mb") and any(one["memory_mb"]):
+            twin = ax.twinx()
+            twin.plot(one["x"], one["memory_mb"], "--", color=PALETTE[1], marker="s", ms=3)
+            twin.set_ylim(0, None)
+            twin.set_ylabel("memory, MB", color=PALETTE[1])
+    for ax in axes.flat[len(series) :]:
+        ax.set_axis_off()
+    return figure

@@ -1,0 +1,45 @@
+"""The page "How fast" shows what is in the file, misses included."""
+
+import json
+
+import pytest
+
+from sadm_utils import speed
+
+ROW = {
+    "title": "Noise", "value": 12345.6, "unit": "images/s", "target": 20000.0, "higher": True,
+    "met": False, "floor": 50000.0, "memory_mb": 12.3, "memory_target_mb": 250.0,
+    "peers": [{"name": "NumPy", "value": 385.0, "ratio": 32.1}],
+}  # fmt: skip
+CURVE = {"key": "training_batch", "axis": "batch", "x": [1, 2], "y": [3, 5], "unit": "slices/s"}
+FOUND = {
+    "machine": {"date": "2026-01-02 03:04", "processor": "X", "threads": 2, "torch": "2"},
+    "ceilings": {"copy_gb_s": 12.0},
+    "rows": [ROW, {**ROW, "title": "Blur", "met": True}, {"title": "B", "value": 1, "unit": "s"}],
+    "growth": [CURVE, {**CURVE, "memory_mb": [10, 20]}],
+}
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setattr(speed, "project_root", lambda: tmp_path)
+    (tmp_path / "benchmarks").mkdir()
+    return tmp_path
+
+
+def test_page_holds_figures_misses_and_the_picture(root):
+    (root / "benchmarks" / "results.json").write_text(json.dumps(FOUND))
+    text = speed.fill_speed(f"before {speed.MARK} after", root)
+    assert "12,346 images/s | ≥ 20,000 ✗ | 50,000 | NumPy 385 (× 32.1) | 12 (≤ 250)" in text
+    assert "1 of 2 targets are met. Missed: Noise." in text
+    assert "| B | 1 s |  |  |  |  |" in text
+    assert speed.FIGURE in text and (root / speed.FIGURE).stat().st_size > 1000
+    assert text.startswith("before ") and text.endswith(" after")
+
+
+def test_page_says_if_nothing_was_measured(root):
+    assert speed.NOTHING in speed.fill_speed(speed.MARK, root)
+
+
+def test_other_pages_stay(root):
+    assert speed.fill_speed("text", root) == "text"
