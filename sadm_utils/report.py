@@ -16,7 +16,7 @@ from sadm_utils.runs import Run, read_record
 __all__ = ["Table", "cost_card", "disk_mib", "duration", "table"]
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
-LINE = 17  # letters that stay on one line of a cell
+LINE = 16  # letters that stay on one line of a cell
 
 
 class Table:
