@@ -55,7 +55,8 @@ def build_site(pages: Mapping[str, Path], run_dir: Path) -> Path:
 
 def stage_sources(pages: Mapping[str, Path], staging: Path, run_dir: Path) -> None:
     """Make the tree that jupyter-book reads: configuration, prose with tables, notebooks."""
-    from sadm_utils.reference.page import fill_page  # loads the chapters, which takes seconds
+    from sadm_utils.real_scans import fill_real_scans  # these load the chapters, in seconds
+    from sadm_utils.reference.page import fill_page
     from sadm_utils.speed import fill_speed
 
     root = project_root()
@@ -65,7 +66,8 @@ def stage_sources(pages: Mapping[str, Path], staging: Path, run_dir: Path) -> No
         shutil.copy(root / name, staging / name)
     shutil.copytree(root / "book", staging / "book")
     for page in (staging / "book").glob("*.md"):
-        page.write_text(fill_speed(fill_page(page.read_text(), run_dir), page.parent))
+        text = fill_speed(fill_page(page.read_text(), run_dir), page.parent)
+        page.write_text(fill_real_scans(text, run_dir.parent / "real", page.parent))
     for name, executed in pages.items():
         if not executed.exists():
             raise UserError(f"{executed} is missing: run the book without --site-only first.")

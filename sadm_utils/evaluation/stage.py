@@ -207,7 +207,11 @@ def save_maps(folder: Path, maps: VolumeMaps) -> None:
 def load_maps(run: Run, test_set: str, number: int = 0) -> VolumeMaps:
     """Load the kept maps of one test subject from the finished stage."""
     run.require("evaluation")
-    file = sorted((run.path / "evaluation" / "maps" / test_set).glob("*.npz"))[number]
+    return read_maps(sorted((run.path / "evaluation" / "maps" / test_set).glob("*.npz"))[number])
+
+
+def read_maps(file: Path) -> VolumeMaps:
+    """Read what :func:`save_maps` has written."""
     with np.load(file, allow_pickle=False) as arrays:
         supervised = {
             (name.split("-")[1], name.split("-")[2]): arrays[name].astype(np.float32)
