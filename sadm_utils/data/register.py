@@ -15,6 +15,8 @@ from sadm_utils.data.brain import Template
 from sadm_utils.data.io import Scan
 
 COARSE_MM, FINE_MM = 4.0, 2.0
+SAMPLING_SEED = 1
+"""Of the jitter of sampled points, which SimpleITK would take from the clock."""
 LOWEST_LEVEL = 0.2
 """A voxel with less of an interpolated mask is never part of it."""
 
@@ -175,7 +177,7 @@ def _optimize(
     voxel_mm = fixed.affine[0, 0]
     if voxel_mm < COARSE_MM:
         method.SetMetricSamplingStrategy(method.REGULAR)
-        method.SetMetricSamplingPercentage(0.15)
+        method.SetMetricSamplingPercentage(0.15, SAMPLING_SEED)
     method.SetOptimizerAsRegularStepGradientDescent(
         learningRate=voxel_mm / 2, minStep=voxel_mm / 100, numberOfIterations=80,
         relaxationFactor=0.6, gradientMagnitudeTolerance=1e-8,

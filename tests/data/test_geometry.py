@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from sadm_utils.data.io import load_nifti, orientation_of, save_nifti
+from sadm_utils.data.brain import load_template
+from sadm_utils.data.io import Scan, load_nifti, orientation_of, save_nifti
 from sadm_utils.data.native import map_to_native, read_transform
 from sadm_utils.data.phantom_subject import Subject, simulate_subject
 from sadm_utils.data.quality import describe_registered
-from sadm_utils.data.register import apply_matrix, dice
+from sadm_utils.data.register import align, apply_matrix, dice
 from sadm_utils.data.scan import Registered, process_scan, register_scan, to_native
 from sadm_utils.data.scanner import scan_again
 from sadm_utils.errors import UserError
@@ -53,6 +54,14 @@ GRIDS = {
 @pytest.fixture(scope="module")
 def phantom() -> Subject:
     return simulate_subject("tumor", seed=5, index=1, voxel_mm=1.0)
+
+
+def test_registration_is_the_same_each_time() -> None:
+    small = simulate_subject("tumor", seed=5, index=1, voxel_mm=3.0)
+    affine = turn(12, 0) @ shift(5, -8, 3) @ small.affine
+    scan = Scan(small.image.astype(np.float32), affine, (3.0, 3.0, 3.0))
+    first, second = (align(scan, small.mask > 0, load_template()) for _ in range(2))
+    assert np.array_equal(first, second)
 
 
 def write_scan(
