@@ -120,7 +120,8 @@ class CddpmConfig:
     blocks: int = 3
     groups: int = 32  # of the group normalization; 4 channels a group at width 128
     timesteps: int = 1000
-    levels: tuple[int, ...] = (250, 500, 750)
+    levels: tuple[int, ...] = (250, 500, 750)  # of the test and of chapter 5; no matter in training
+    noise: str = "simplex"  # simplex, gaussian or coarse
     noise_octaves: int = 6
     noise_persistence: float = 0.8
     noise_feature_size: int = 64
@@ -135,10 +136,19 @@ class SadmConfig:
 
     width: int = 64
     depth: int = 4
+    annotated_subjects: int = 0  # train on the first so many only; 0 = all
     annotated_slices: int = 1  # slices of each annotated volume in an epoch
     distinct_epochs: int = 600  # epochs after which slices and reconstructions repeat (are cached)
     frozen_encoder: bool = True  # False: its batch norm and drop path stay in train mode
     train: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=600, learning_rate=5e-5))
+
+
+@dataclass(frozen=True)
+class BaselinesConfig:
+    """Chapter 8. The paper's comparison methods: one size and one training for all."""
+
+    width: int = 64  # channels of the first scale
+    train: TrainConfig = field(default_factory=TrainConfig)
 
 
 @dataclass(frozen=True)
@@ -180,6 +190,7 @@ class Config:
     cddpm: CddpmConfig = field(default_factory=CddpmConfig)
     sadm: SadmConfig = field(default_factory=SadmConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    baselines: BaselinesConfig = field(default_factory=BaselinesConfig)
 
     @property
     def slice_shape(self) -> tuple[int, int]:

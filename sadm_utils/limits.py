@@ -45,6 +45,7 @@ INTERVALS = {
     "cddpm.noise_persistence": "(0, inf)",
     "cddpm.noise_feature_size": "[1, inf)",
     "sadm.depth": "[1, inf)",
+    "sadm.annotated_subjects": "[0, inf)",
     "sadm.annotated_slices": "[1, inf)",
     "sadm.distinct_epochs": "[1, inf)",
     "evaluation.median": "[0, inf)",
@@ -56,6 +57,7 @@ INTERVALS = {
 CHOICES = {
     "evaluation.residual": ("ssim", "l1", "l2"),
     "encoder.depth": (18, 50),
+    "cddpm.noise": ("simplex", "gaussian", "coarse"),
     "optimizer": ("adam", "muon"),
     "precision": ("auto", "32", "bf16", "16"),
 }

@@ -51,6 +51,7 @@ NOTEBOOK_OF_STAGE = {
     "cddpm": "04_cddpm_training",
     "sadm": "05_sadm_training",
     "evaluation": "06_evaluation",
+    "baseline": "08_baselines",
 }
 Metrics = Mapping[str, Any]
 Weights = Mapping[str, torch.Tensor]

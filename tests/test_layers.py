@@ -25,7 +25,7 @@ BASE = (
     "training",
     "viz",
 )
-ABOVE = (("predict",), STEERING_MODULES)
+ABOVE = (("predict",), ("baselines",), STEERING_MODULES)
 ORDER = [BASE, *[(chapter,) for chapter in CHAPTERS], *ABOVE]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import nn
 
 from sadm_utils.cddpm.diffusion import GaussianDiffusion
-from sadm_utils.cddpm.simplex import simplex_noise
+from sadm_utils.cddpm.noise import build_noise
 from sadm_utils.cddpm.unet import UNet
 from sadm_utils.config import Config
 from sadm_utils.spark.resnet import ResNet
@@ -62,18 +60,11 @@ class ConditionedDiffusion(nn.Module):
 def build_cddpm(config: Config) -> ConditionedDiffusion:
     """Build the untrained model of a configuration."""
     cddpm, encoder = config.cddpm, config.encoder
-    noise = partial(
-        simplex_noise,
-        octaves=cddpm.noise_octaves,
-        persistence=cddpm.noise_persistence,
-        feature_size=cddpm.noise_feature_size,
-        shared=cddpm.noise_shared,
-    )
     unet = UNet(cddpm.width, cddpm.blocks, groups=cddpm.groups)
     model = ConditionedDiffusion(
         ResNet(encoder.depth, encoder.width, 1, unet.cond_dim, encoder.drop_path),
         unet,
-        GaussianDiffusion(cddpm.timesteps, noise),
+        GaussianDiffusion(cddpm.timesteps, build_noise(cddpm)),
         tuple(cddpm.levels),
     )
     return model.to(memory_format=torch.channels_last)

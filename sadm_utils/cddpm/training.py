@@ -42,9 +42,11 @@ class CddpmTraining(TrainedModule):
 def cddpm_stage(run: Run) -> Stage:
     """Describe the stage ``cddpm``; its parents are the data and, if used, the pretraining."""
     config = run.config
+    own = to_dict(config.cddpm)
+    own.pop("levels")  # training draws from all of them
     settings = {
         "encoder": to_dict(config.encoder),
-        "cddpm": to_dict(config.cddpm),
+        "cddpm": own,
         "data": {"augment": to_dict(config.data.augment)},
     }
     return run.stage("cddpm", settings, ["data", "spark"] if config.cddpm.pretrained else ["data"])

@@ -2,8 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,8 @@ from sadm_utils.data.stage import healthy, open_data
 from sadm_utils.data.store import Store, Volumes
 from sadm_utils.errors import UserError
 from sadm_utils.evaluation.findings import check_findings
-from sadm_utils.evaluation.histogram import ScoreHistogram
-from sadm_utils.evaluation.metrics import best_dice, l1_error, volume_metrics
+from sadm_utils.evaluation.metrics import best_dice, l1_error
+from sadm_utils.evaluation.protocol import Scored, subject_rows, validation_thresholds
 from sadm_utils.evaluation.scoring import VolumeMaps, maps_of_split, scores
 from sadm_utils.evaluation.statistics import bootstrap_interval, summarize
 from sadm_utils.evaluation.tables import write_results
@@ -35,7 +34,6 @@ from sadm_utils.sadm.training import (
     training_volumes,
 )
 
-METRICS = ("best_dice", "dice", "auprc", "auroc", "precision", "recall", "specificity")
 SYNTHETIC, SYNTHETIC_SALT, KEPT_MAPS = "DRAEM", 29, 4
 
 
@@ -60,6 +58,7 @@ def evaluation_stage(run: Run) -> Stage:
     settings = {
         "evaluation": to_dict(config.evaluation),
         "draem": to_dict(config.draem),
+        "cddpm": {"levels": list(config.cddpm.levels)},
         "data": {"holdout": config.data.holdout},
         "code": _code(),  # quick to compute again, unlike a training
     }
@@ -92,13 +91,13 @@ def _evaluate(run: Run, folder: Path, show: Callable[[str], None]) -> dict[str, 
 
     for name, (validation, test) in sets.items():
         show(f"{name}: {len(validation)} validation and {len(test)} test subjects")
-        thresholds = _validation_thresholds(maps(validation), settings.median)
+        thresholds = validation_thresholds(_scored(m, settings.median) for m in maps(validation))
         limits += [
             {"method": method, "annotations": source, "test_set": name, "threshold": float(value)}
             for (method, source), value in thresholds.items()
         ]
         for number, result in enumerate(maps(test)):
-            rows += _subject_rows(name, result, thresholds, settings.median)
+            rows += subject_rows(name, _scored(result, settings.median), thresholds)
             beta_rows += _beta_rows(name, result, settings.betas)
             if number < KEPT_MAPS:
                 save_maps(folder / "maps" / name, result)
@@ -224,32 +223,8 @@ def read_maps(file: Path) -> VolumeMaps:
         )
 
 
-def _validation_thresholds(
-    maps: Iterable[VolumeMaps], median: int
-) -> dict[tuple[str, str], float]:
-    """The threshold with the best pooled Dice on the validation subjects, for each row."""
-    counted: dict[tuple[str, str], ScoreHistogram] = defaultdict(ScoreHistogram)
-    for result in maps:
-        inside = (result.mask > 0) | (result.seg > 0)  # scores are 0 elsewhere
-        for method, annotations, score in scores(result, median):
-            counted[method, annotations].add(score, result.seg, inside)
-    return {row: found.best_dice()[1] for row, found in counted.items() if found.positives}
-
-
-def _subject_rows(
-    test_set: str, maps: VolumeMaps, thresholds: dict[tuple[str, str], float], median: int
-) -> list[dict[str, Any]]:
-    """One row a method and metric for one subject."""
-    rows = []
-    for method, annotations, score in scores(maps, median):
-        metrics = volume_metrics(score, maps.seg, threshold=thresholds.get((method, annotations)))
-        key = {"method": method, "annotations": annotations, "test_set": test_set}
-        rows += [
-            {**key, "subject": maps.subject, "metric": metric, "value": metrics[metric]}
-            for metric in METRICS
-            if metric in metrics
-        ]
-    return rows
+def _scored(maps: VolumeMaps, median: int) -> Scored:
+    return Scored(maps.subject, maps.mask, maps.seg, scores(maps, median))
 
 
 def _beta_rows(test_set: str, maps: VolumeMaps, count: int) -> list[dict[str, Any]]:

@@ -102,10 +102,13 @@ class AnnotatedSlices:
     ) -> None:
         self.run, self.model = run, model
         config, train = run.config.sadm, run.config.sadm.train
-        if annotations != "draem":
-            train = replace(train, slices_per_volume=config.annotated_slices)
-        self.synthesizer = build_synthesizer(run.config) if annotations == "draem" else None
         volumes = training_volumes(run, store, annotations)
+        if annotations != "draem":
+            # Fewer subjects give more slices each: a training has the same length with any number.
+            volumes, share = _first_subjects(volumes, config.annotated_subjects)
+            slices = max(1, round(config.annotated_slices / share))
+            train = replace(train, slices_per_volume=slices)
+        self.synthesizer = build_synthesizer(run.config) if annotations == "draem" else None
         self.slices = training_slices(run, volumes, train)
         self.cache: dict[int, Dataset] = {}
 
@@ -176,6 +179,17 @@ def training_volumes(run: Run, store: Store, annotations: str) -> Volumes:
     return volumes.subset(slice(holdout, None))
 
 
+def _first_subjects(volumes: Volumes, count: int) -> tuple[Volumes, float]:
+    """The first ``count`` volumes (0: all), and which share of all they are."""
+    if count > len(volumes):
+        raise UserError(
+            f"sadm.annotated_subjects is {count}, but only {len(volumes)} annotated subjects are "
+            "there to train on: lower it."
+        )
+    chosen = volumes.subset(slice(0, count or None))
+    return chosen, len(chosen) / len(volumes)
+
+
 def sadm_stage(run: Run, annotations: str, inputs: str) -> Stage:
     """Describe the stage of one network; its parents are the data and the diffusion model."""
     config = run.config
@@ -183,6 +197,7 @@ def sadm_stage(run: Run, annotations: str, inputs: str) -> Stage:
         "annotations": annotations,
         "inputs": inputs,
         "sadm": to_dict(config.sadm),
+        "cddpm": {"levels": list(config.cddpm.levels)},
         "data": {"augment": to_dict(config.data.augment), "holdout": config.data.holdout},
     }
     if annotations == "draem":
