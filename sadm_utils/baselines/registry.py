@@ -18,7 +18,7 @@ METHODS = {
     "rd": ("RD", "ReverseDistillation"),
     "ddpm": ("DDPM", "Diffusion"),
     "pddpm": ("pDDPM", "PatchedDiffusion"),
-    "pii": ("PII", "PoissonInterpolation"),
+    "pii": ("PII", "PII"),
     "draem_net": ("DRAEM-Net", "DraemNet"),
 }
 ALL = "all"
