@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from sadm_utils.baselines.method import Baseline, ReconstructionBaseline
-from sadm_utils.baselines.registry import METHODS, method_class
+from sadm_utils.baselines.registry import METHODS, method_class, title
 from sadm_utils.baselines.training import load_baseline, settings_of, stage_name
 from sadm_utils.config import to_dict
 from sadm_utils.data.stage import healthy, open_data
@@ -166,3 +166,24 @@ def baseline_results(run: Run, name: str) -> tuple[pd.DataFrame, dict[str, Any]]
     """Rows and further results of a finished evaluation, as of chapter 6's ``read_results``."""
     run.require(evaluation_name(name))
     return read_results(run.path / evaluation_name(name))
+
+
+def comparison(run: Run, names: Sequence[str]) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
+    """The methods' rows, and chapter 6's rows without annotations if it has been run.
+
+    Returns
+    -------
+    Tidy rows, and the healthy error (``mean``, ``low``, ``high`` ...) of each row that rebuilds.
+    """
+    parts, errors = [], {}
+    for name in names:
+        rows, extra = baseline_results(run, name)
+        parts.append(rows)
+        if "healthy_l1" in extra:
+            errors[title(name)] = extra["healthy_l1"]
+    if (run.path / "evaluation" / "record.json").exists():
+        run.require("evaluation")
+        rows, extra = read_results(run.path / "evaluation")
+        parts.append(rows[rows["annotations"].fillna("") == ""])
+        errors["cDDPM"] = extra["healthy_l1"]
+    return pd.concat(parts, ignore_index=True), errors
