@@ -14,16 +14,11 @@ from sadm_utils.cddpm.diffusion import to_signed, to_unit
 Box = tuple[slice, slice]
 
 
-def patch_side(side: int, share: float) -> int:
-    """Side of a patch in pixels: ``share`` of a slice's side, at least 1."""
-    return max(1, round(share * side))
-
-
 def patch_grid(height: int, width: int, share: float) -> list[Box]:
     """Boxes that cover a slice, evenly spaced, as few as can be; they overlap if they must."""
 
     def places(side: int) -> list[slice]:
-        patch = patch_side(side, share)
+        patch = max(1, round(share * side))
         starts = torch.linspace(0, side - patch, ceil(side / patch)).round().int().tolist()
         return [slice(start, start + patch) for start in starts]
 
@@ -65,9 +60,9 @@ def stitch(image: Tensor, boxes: Sequence[Box], rebuild: Callable[[Tensor], Tens
 class PatchedDiffusion(Diffusion):
     """Row pDDPM. Loss: mean |x̂0 − x0| inside a patch, which alone is noised.
 
-    A test tiles the slice with patches and rebuilds one after the other. The patch has half the
-    side of a slice (``baselines.patch``), so that four tile it; the authors tried 48 to 60 of 96
-    pixels. The price is four times the work of the DDPM.
+    A test tiles the slice with patches and rebuilds one after the other; training draws one of
+    them. The patch has half the side of a slice (``baselines.patch``), so that four tile it: the 48
+    of 96 pixels of the authors' code. The price is four times the work of the DDPM.
     """
 
     title = "pDDPM"
@@ -82,14 +77,14 @@ class PatchedDiffusion(Diffusion):
         return (error * inside).sum() / inside.sum()
 
     def random_patches(self, image: Tensor, generator: torch.Generator) -> Tensor:
-        """The inside of a patch anywhere in each slice: bool, of the shape of ``image``."""
-        boxes, share = [], self.config.baselines.patch
-        for _ in image:
-            sides = [(side, patch_side(side, share)) for side in image.shape[2:]]
-            starts = [int(torch.randint(s - p + 1, (), generator=generator)) for s, p in sides]
-            rows, columns = (slice(i, i + p) for i, (_, p) in zip(starts, sides, strict=True))
-            boxes.append((rows, columns))
-        return box_mask(boxes, *image.shape[2:]).to(image.device)
+        """The inside of one of the test's patches for each slice: bool, shaped as ``image``."""
+        inside = box_mask(self.boxes(image), *image.shape[2:])
+        chosen = torch.randint(len(inside), (len(image),), generator=generator)
+        return inside[chosen].to(image.device)
+
+    def boxes(self, image: Tensor) -> list[Box]:
+        """The patches that tile slices (B, 1, H, W)."""
+        return patch_grid(*image.shape[2:], self.config.baselines.patch)
 
     def predict(self, x0: Tensor, t: Tensor, noise: Tensor, inside: Tensor) -> Tensor:
         """Predict x0 from slices that are noised to step t (B,) inside a patch; all [-1, 1]."""
@@ -98,7 +93,7 @@ class PatchedDiffusion(Diffusion):
 
     def reconstruct(self, image: Tensor, generator: torch.Generator) -> Tensor:
         x0, levels = to_signed(image), self.config.cddpm.levels
-        boxes = patch_grid(*image.shape[2:], self.config.baselines.patch)
+        boxes = self.boxes(image)
         total = torch.zeros_like(x0)
         for level in levels:
             t = torch.full((len(x0),), level - 1, device=x0.device)

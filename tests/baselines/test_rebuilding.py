@@ -152,12 +152,12 @@ def test_pddpm_shows_the_network_all_but_the_patch(config, batch, monkeypatch):
         assert t.tolist() == [levels[number // len(boxes)] - 1] * len(x)
 
 
-def test_training_patches_lie_anywhere(config):
+def test_training_draws_all_of_the_tests_patches(config):
     method = PatchedDiffusion(config)
     inside = method.random_patches(torch.zeros(400, 1, SIDE, SIDE), generator(6))
     assert (inside.sum((1, 2, 3)) == (SIDE // 2) ** 2).all()
-    starts = inside[:, 0].any(2).float().argmax(1)
-    assert set(starts.tolist()) == set(range(SIDE // 2 + 1))
+    counts = inside.float().sum(0)
+    assert counts.min() > 60 and counts.max() < 140, "each quarter about a hundred times"
 
 
 def test_the_loss_of_pddpm_looks_at_the_patch_only(config, batch, monkeypatch):
