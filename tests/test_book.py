@@ -234,6 +234,16 @@ def test_code_of_a_later_chapter_does_not_touch_an_earlier_one(tmp_path: Path) -
     assert package_digest("01_data", first) != package_digest("01_data", second)
 
 
+def test_only_chapter_8_depends_on_the_comparison_methods(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("first", "second")]
+    for folder in folders:
+        (folder / "baselines").mkdir(parents=True)
+        (folder / "baselines" / "ae.py").write_text(folder.name)
+    for notebook, same in (("06_evaluation", True), ("08_baselines", False)):
+        one, two = (package_digest(notebook, folder) for folder in folders)
+        assert (one == two) == same
+
+
 def test_two_builds_in_one_folder_are_refused(project: Path, tmp_path: Path) -> None:
     with locked(tmp_path):
         with pytest.raises(UserError, match="Another build is running"):
