@@ -9,7 +9,7 @@ import torch
 
 from sadm_utils import device
 from sadm_utils.baselines.method import Baseline, ReconstructionBaseline, map_slices
-from sadm_utils.baselines.registry import method_class
+from sadm_utils.baselines.registry import check_name, method_class
 from sadm_utils.cddpm.training import middle_slices
 from sadm_utils.config import Config, TrainConfig, to_dict
 from sadm_utils.data.stage import healthy, open_data, training_slices
@@ -42,7 +42,7 @@ class BaselineTraining(TrainedModule):
 
 def stage_name(name: str) -> str:
     """Name of a method's stage, e.g. ``baseline-ae``."""
-    method_class(name)
+    check_name(name)
     return f"baseline-{name}"
 
 

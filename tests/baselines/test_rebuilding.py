@@ -26,6 +26,15 @@ def build(name, config):
         return method_class(name)(config)
 
 
+def shaken(name, config):
+    """A method whose network depends on its input: a diffusion network's head starts at 0."""
+    method = build(name, config)
+    with torch.no_grad():
+        for parameter in method.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator(3)))
+    return method
+
+
 def mean_loss(method, batch):
     """The loss over some fixed draws."""
     with torch.no_grad():
@@ -38,30 +47,27 @@ def test_a_few_steps_lower_the_loss(name, config, batch):
     method = build(name, config)
     before = mean_loss(method, batch)
     optimizer = torch.optim.Adam(method.parameters(), 5e-3)
-    for step in range(60):
+    for step in range(30):
         optimizer.zero_grad()
         method.loss(batch, generator(2, step)).backward()
         optimizer.step()
-    assert mean_loss(method, batch) < 0.6 * before
+    assert mean_loss(method, batch) < 0.7 * before
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_loss_is_a_function_of_its_generator(name, config, batch):
-    method = build(name, config)
-    first, again, other = (float(method.loss(batch, generator(s))) for s in (1, 1, 2))
+    method = shaken(name, config)
+    with torch.no_grad():
+        first, again, other = (float(method.loss(batch, generator(s))) for s in (1, 1, 2))
     assert first == again
     assert (first != other) == (name != "ae")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_reconstruction_is_a_slice_and_repeats(name, config, batch):
-    method = build(name, config).eval()
-    with torch.no_grad():  # the heads of diffusion networks start at 0, which would hide the noise
-        for parameter in method.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator(3)))
-        first, again, other = (
-            method.reconstruct(batch["image"], generator(s)) for s in (4, 4, 5)
-        )
+    method = shaken(name, config).eval()
+    with torch.no_grad():
+        first, again, other = (method.reconstruct(batch["image"], generator(s)) for s in (4, 4, 5))
     assert first.shape == batch["image"].shape and first.dtype == torch.float32
     assert first.min() >= 0 and first.max() <= 1 and first.std() > 0
     assert torch.equal(first, again)
@@ -70,7 +76,7 @@ def test_a_reconstruction_is_a_slice_and_repeats(name, config, batch):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_anomaly_map_is_zero_outside_the_brain(name, config, batch):
-    method = build(name, config).eval()
+    method = shaken(name, config).eval()
     image, mask = (
         np.repeat(batch[part][:, 0].permute(1, 2, 0).numpy(), 2, axis=2)
         for part in ("image", "mask")
@@ -91,9 +97,10 @@ def test_kl_enters_the_loss_per_pixel(config, batch):
     losses = []
     for weight in (0.0, 3.0):
         method = build("vae", load_config("smoke", {**SMALL, "baselines.kl_weight": weight}))
-        losses.append(float(method.loss(batch, generator(1))))
+        losses.append(float(method.loss(batch, generator(1)).detach()))
     assert isinstance(method, VariationalAutoencoder)
-    kl = float(kl_divergence(*method.posterior(batch["image"])).mean()) / SIDE**2
+    with torch.no_grad():
+        kl = float(kl_divergence(*method.posterior(batch["image"])).mean()) / SIDE**2
     assert kl > 0 and losses[1] - losses[0] == pytest.approx(3 * kl, rel=1e-2, abs=1e-7)
 
 
