@@ -192,8 +192,6 @@ class _ChainPlanner:
         common = {"PROFILE": self.sweep.profile, "DATA_DIR": self.sweep.data_dir, **seed}
         ids = tuple(parent.id for parent in parents)
         parts = [source.stem, common, own, _without_speed(overrides), ids]
-        if "METHODS" in own:
-            own["METHODS"] = _as_the_notebook_has_it(source, own["METHODS"])
         parameters = {**common, "OVERRIDES": overrides, **own}
         check_parameters(source, {**parameters, "RUN_DIR": ""})
         what = " ".join([source.stem, *str(stages[0]).split("-")[1:2]])
@@ -243,11 +241,3 @@ def _pick(
 
 def _without_speed(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in settings.items() if k.rsplit(".", 1)[-1] not in NOT_IN_KEY}
-
-
-def _as_the_notebook_has_it(source: Path, method: str) -> str | list[str]:
-    """One method, as a list if that is what the notebook's parameter holds."""
-    from papermill import inspect_notebook
-
-    default = inspect_notebook(str(source)).get("METHODS", {}).get("default", "")
-    return [method] if str(default)[:1] in "[(" and str(default) else method

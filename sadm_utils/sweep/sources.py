@@ -20,7 +20,7 @@ ENTRIES = {
     "04": ("cddpm/training",),
     "05": ("sadm/training",),
     "06": ("evaluation/stage",),
-    "08": ("baselines/*",),
+    "08": ("baselines/stage", "baselines/training"),
 }
 # They carry values from place to place or show them. What a setting is worth is recorded by value.
 PLUMBING = (
@@ -30,15 +30,18 @@ PLUMBING = (
 
 
 @cache
-def sources_of(kind: str, package: Path = PACKAGE) -> dict[str, str]:
+def sources_of(kind: str, method: str = "", package: Path = PACKAGE) -> dict[str, str]:
     """Hash of every source that the stages of a notebook depend on, by path in the package.
 
     Parameters
     ----------
     kind
         Number of the notebook, e.g. ``"05"``.
+    method
+        Of chapter 8, whose module is imported by its name.
     """
-    waiting = [path for entry in ENTRIES[kind] for path in package.glob(f"{entry}.py")]
+    entries = [*ENTRIES[kind], *([f"baselines/{method}"] if method else [])]
+    waiting = [f for f in (package / f"{entry}.py" for entry in entries) if f.is_file()]
     found: dict[str, str] = {}
     while waiting:
         path = waiting.pop()

@@ -42,7 +42,7 @@ def outdated(plan: Plan, folder: Path) -> list[str]:
         if record is None:
             continue
         now = {
-            "sources": sources_of(point.kind),
+            "sources": sources_of(point.kind, point.parameters.get("METHODS", "")),
             "versions": {name: version(name) for name in VERSIONS_IN_KEY},
             "settings": point.settings,
             "parameters": point.parameters,

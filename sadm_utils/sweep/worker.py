@@ -81,7 +81,8 @@ def run_task(folder: Path, write_processes: Any) -> None:
     def line(seconds: float) -> str:
         return f"{clock(seconds)} {training_progress(stages, started)}".rstrip()
 
-    made_with = provenance(task["id"][:2])  # now: sources may change while it runs
+    # Now, not at the end: the sources may change while it runs.
+    made_with = provenance(task["id"][:2], parameters.get("METHODS", ""))
     output = folder / "executed" / f"{run.name}.ipynb"
     with Monitor(line, on_processes=spent.note) as spent.monitor:
         execute(run, find_notebook(run.notebook), output, sys.stdout)
@@ -94,7 +95,7 @@ def run_task(folder: Path, write_processes: Any) -> None:
     write_atomic(folder / FINISHED, json.dumps(record, indent=2))
 
 
-def provenance(kind: str) -> dict[str, Any]:
+def provenance(kind: str, method: str = "") -> dict[str, Any]:
     """What a point was made with: commit, versions, sources, machine."""
     from sadm_utils.device import device_name
 
@@ -105,7 +106,7 @@ def provenance(kind: str) -> dict[str, Any]:
         "package": version("sadm-book"),
         "versions": {name: version(name) for name in VERSIONS_IN_KEY},
         "python": platform.python_version(),
-        "sources": sources_of(kind),
+        "sources": sources_of(kind, method),
     }
 
 
