@@ -166,10 +166,11 @@ def run_point(folder: str, threads: int = 0, token: str = "") -> dict[str, Any]:
             end_tree(process.pid)
             process.wait()
             end_orphans(own / NOTE)  # a kernel outlives a worker that was killed
-    return _outcome(own, code)
+    return outcome(own, code)
 
 
-def _outcome(folder: Path, code: int | None) -> dict[str, Any]:
+def outcome(folder: Path, code: int | None) -> dict[str, Any]:
+    """What became of a point whose process ended with ``code``; ``None`` if it was stopped."""
     record = finished(folder)
     if record is not None:
         return {"state": "finished"} | {k: record.get(k, 0) for k in ("seconds", "peak_bytes")}

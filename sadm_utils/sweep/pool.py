@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from sadm_utils.data.cluster import PATIENCE_SECONDS, broken, check_workers, connected
 from sadm_utils.errors import UserError
-from sadm_utils.sweep.points import STOP_SECONDS, fail, failure, run_point
+from sadm_utils.sweep.points import STOP_SECONDS, fail, finished, outcome, run_point
 
 TICK_SECONDS = 1.0
 Outcome = dict[str, Any]
@@ -114,24 +114,29 @@ class DaskPool:
                 )
 
     def _outcome(self, folder: Path, future: Any) -> tuple[Path, Outcome]:
-        from distributed import KilledWorker
-
         if future.status == "error":
-            error = future.exception()
-            if isinstance(error, KilledWorker):
-                fail(
-                    folder,
-                    f"The Dask workers that took {folder.name} died, most often for want of "
-                    "memory: start them with more, or with one thread each.",
-                )
-                return folder, {"state": "failed", "error": failure(folder)}
-            raise error
+            return folder, _of_killed(folder, future.exception())
         if future.status != "finished":
             raise broken(self.address)
         try:
             return folder, future.result()
         except (CancelledError, OSError):
             raise broken(self.address) from None
+
+
+def _of_killed(folder: Path, error: BaseException) -> Outcome:
+    """What became of a point whose workers died; any other error is raised."""
+    from distributed import KilledWorker
+
+    if not isinstance(error, KilledWorker):
+        raise error
+    if finished(folder) is None:
+        fail(
+            folder,
+            f"The Dask workers that took {folder.name} died, most often for want of memory: start "
+            "them with more, or with one thread each.",
+        )
+    return outcome(folder, 0)
 
 
 @contextmanager

@@ -27,6 +27,9 @@ order = orders.get(task["id"], orders.get(task["id"][:2], ""))
 with open(folder.parent.parent / "calls.txt", "a") as calls:
     calls.write(task["id"] + "\\n")
 print("line of the log", os.environ.get("OMP_NUM_THREADS"), flush=True)
+if order == "die with parent":
+    os.kill(os.getppid(), signal.SIGKILL)
+    sys.exit(1)
 if order == "die":
     os.kill(os.getpid(), signal.SIGKILL)
 if order == "exit":
