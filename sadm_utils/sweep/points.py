@@ -30,7 +30,7 @@ PULSE = "pulse.json"
 """In the sweep's folder: it changes while a sweep runs, and says when one is stopped."""
 
 WORKER = (sys.executable, "-m", "sadm_utils.sweep.worker")
-POLL_SECONDS, PULSE_SECONDS, NO_PULSE_SECONDS, STOP_SECONDS = 0.3, 5.0, 90.0, 20.0
+POLL_SECONDS, PULSE_SECONDS, NO_PULSE_SECONDS, STOP_SECONDS = 0.3, 5.0, 180.0, 20.0
 LOG_LINES = 20
 STOPPED = 130  # exit code of a worker that was told to stop
 
@@ -154,7 +154,7 @@ def run_point(folder: str, threads: int = 0, token: str = "") -> dict[str, Any]:
     """
     own = Path(folder)
     (own / FAILED).unlink(missing_ok=True)
-    environment = {**os.environ, "SADM_STOP_WITH_PARENT": "1", "SADM_TOKEN": token}
+    environment = {**os.environ, "SADM_STOP_WITH_PARENT": "1", "PYTHONUNBUFFERED": "1"}
     if threads:
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
         environment |= dict.fromkeys(names, str(threads))
