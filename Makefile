@@ -50,7 +50,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 
 chain: $(STAMP)  ## the whole chain once in profile smoke
-	$(BIN)/python -m pytest -m chain -s tests/test_chain.py
+	$(BIN)/python -m pytest -m chain -s tests/test_chain.py tests/sweep
 
 bench: $(BENCH)  ## speed and memory against peers and the machine, about half an hour
 	$(BIN)/python -W ignore -m benchmarks $(ARGS)

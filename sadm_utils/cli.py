@@ -13,6 +13,7 @@ import yaml
 
 from sadm_utils.data_commands import add_data_commands
 from sadm_utils.errors import UserError
+from sadm_utils.sweep_commands import add_sweep_commands, print_results
 
 app = typer.Typer(
     add_completion=False,
@@ -95,11 +96,22 @@ def run(
 
 @app.command()
 def results(
+    sweep: Annotated[str, typer.Argument(help="Folder of a sweep; default: a run.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json as it is.")] = False,
     profile: Profile = "demo",
     run_dir: RunDir = "",
+    style: Annotated[
+        str, typer.Option("--format", help="Of a sweep: text, markdown or latex.")
+    ] = "text",
+    metric: Annotated[list[str] | None, typer.Option(help="Of a sweep; repeatable.")] = None,
+    mixed: Annotated[
+        bool, typer.Option("--mixed", help="Of a sweep: accept points of different versions.")
+    ] = False,
 ) -> None:
-    """Print the results of a run as a table."""
+    """Print the results of a run or a sweep as a table."""
+    if sweep:
+        print_results(sweep, style, metric or [], mixed)
+        return
     from sadm_utils.evaluation.tables import read_results, results_table, to_text
 
     folder = _run_folder(profile, run_dir) / "evaluation"
@@ -136,6 +148,7 @@ def predict(
 
 
 add_data_commands(app)
+add_sweep_commands(app)
 
 
 @app.command("import-reference")

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from sadm_utils.errors import UserError
 
 PATIENCE = 20.0  # seconds to wait for another build to end
+NOTE = ".book.processes"
 
 
 @contextmanager
@@ -24,7 +25,7 @@ def locked(folder: Path) -> Iterator[Any]:
     kernel that outlived a killed build.
     """
     lock = FileLock(folder / ".book.lock")
-    note = folder / ".book.processes"
+    note = folder / NOTE
     try:
         try:
             lock.acquire(timeout=0)
@@ -36,7 +37,7 @@ def locked(folder: Path) -> Iterator[Any]:
             f"Another build is running in {folder}: stop it, or choose another --run-dir."
         ) from None
     try:
-        _end_orphans(note)
+        end_orphans(note)
         known: set[int] = set()
 
         def write_processes(children: list[psutil.Process]) -> None:
@@ -52,7 +53,7 @@ def locked(folder: Path) -> Iterator[Any]:
         lock.release()
 
 
-def _end_orphans(note: Path) -> None:
+def end_orphans(note: Path) -> None:
     """End the processes that a killed build noted and that are still alive."""
     try:
         noted = json.loads(note.read_text())

@@ -58,8 +58,8 @@ def run_on_cluster(
         Dask is not installed, no scheduler answers, it has no workers, a worker lacks the book or
         a shared folder, or the connection breaks.
     """
-    with _connected(address) as client:
-        _check_workers(client, address, [str(path) for path in shared])
+    with connected(address) as client:
+        check_workers(client, address, [str(path) for path in shared])
         calls, running = iter(arguments), {}
 
         def submit(count: int) -> None:
@@ -75,7 +75,8 @@ def run_on_cluster(
 
 
 @contextmanager
-def _connected(address: str) -> Iterator[Client]:
+def connected(address: str) -> Iterator[Client]:
+    """A client of the scheduler at an address; ``UserError`` if there is none."""
     try:
         from distributed import Client
     except ImportError:
@@ -95,7 +96,7 @@ def _connected(address: str) -> Iterator[Client]:
         yield client
 
 
-def _check_workers(client: Client, address: str, shared: list[str]) -> None:
+def check_workers(client: Client, address: str, shared: list[str]) -> None:
     """Refuse a cluster that cannot do the work, before any of it is lost there."""
     try:
         client.wait_for_workers(1, timeout=CONNECT_SECONDS)
@@ -138,7 +139,7 @@ def _wait(client: Client, futures: list[Future], address: str) -> set[Future]:
                     "the same command again to resume."
                 ) from None
         except (CancelledError, OSError):
-            raise _broken(address) from None
+            raise broken(address) from None
 
 
 def _result(future: Future, arguments: tuple, address: str, lost: Lost | None) -> Any:
@@ -151,14 +152,15 @@ def _result(future: Future, arguments: tuple, address: str, lost: Lost | None) -
                         "memory: start them with more, or with one thread each")  # fmt: skip
         raise error
     if future.status != "finished":
-        raise _broken(address)
+        raise broken(address)
     try:
         return future.result()
     except (CancelledError, OSError):
-        raise _broken(address) from None
+        raise broken(address) from None
 
 
-def _broken(address: str) -> UserError:
+def broken(address: str) -> UserError:
+    """The error for a scheduler that does not answer any more."""
     return UserError(
         f"The connection to the Dask scheduler at {address} broke: run the same command again to "
         "resume."

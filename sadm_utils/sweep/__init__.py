@@ -1,0 +1,1 @@
+"""Many runs of the book's notebooks, for tables: planned, run, resumed, and collected."""

@@ -1,0 +1,170 @@
+"""The table of a sweep as the paper lays it out: text, Markdown or LaTeX.
+
+Rows come in the paper's order, columns are test sets and metrics, a cell is mean ± standard
+deviation over runs, and the bootstrap interval over subjects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from sadm_utils.errors import UserError
+from sadm_utils.evaluation.tables import METRIC_NAMES, NOTHING, format_value, to_markdown, to_text
+
+LAYOUTS = ("text", "markdown", "latex")
+TRAINED_ON = {"": NOTHING, "pii": "PII", "draem": "DRAEM", "brats21": "BRATS", "atlas_v2": "ATLAS"}
+SETS = {"Brats21": "BRATS", "ATLAS": "ATLAS", "DRAEM": "DRAEM", "MSLUB": "MSLUB", "WMH": "WMH"}
+NETWORKS = ("Unet", "Unet_res", "SADM", "SADM_res")
+PAPER_ROWS = (
+    *((name, "") for name in ("AE", "VAE", "DAE", "FAE", "RD", "DDPM", "pDDPM", "cDDPM")),
+    ("PII", "pii"),
+    ("DRAEM-Net", "draem"),
+    *((name, source) for source in ("draem", "brats21", "atlas_v2") for name in NETWORKS),
+)
+"""(method, annotations) of the rows of the paper's Table 1, from top to bottom."""
+
+CAPTION = (
+    "Percent: mean ± sd over runs (seeds and folds), and the 95 % bootstrap interval over subjects."
+)
+
+
+def render(table: pd.DataFrame, style: str = "text", metrics: Sequence[str] = ()) -> str:
+    """Lay the table of :func:`sadm_utils.sweep.collect.collect` out.
+
+    Parameters
+    ----------
+    table
+        Columns variant, method, annotations, test_set, metric, mean, sd_runs, low, high.
+    style
+        ``text``, ``markdown`` or ``latex`` (a document of its own).
+    metrics
+        Names of the columns below each test set; ⌈Dice⌉ and AUPRC by default.
+
+    Raises
+    ------
+    UserError
+        If a metric was not measured.
+    """
+    metrics = list(metrics) or ["best_dice", "auprc"]
+    known = list(dict.fromkeys(table["metric"]))
+    for metric in metrics:
+        if metric not in known:
+            raise UserError(f"Unknown --metric {metric!r}: choose from {', '.join(known)}.")
+    parts = {v: part for v, part in table.groupby("variant", sort=False)}
+    if style == "latex":
+        return _document({v: _latex(part, metrics) for v, part in parts.items()})
+    blocks = []
+    for variant, part in parts.items():
+        title = f"### {variant}" if style == "markdown" else variant
+        blocks += [title] * (len(parts) > 1)
+        if style == "markdown":
+            blocks.append(to_markdown(paper_table(part, metrics)))
+        else:  # all test sets side by side are wider than a terminal
+            sets = _sets(part)
+            blocks += [to_text(paper_table(part, metrics, [name])) for name in sets]
+    return "\n\n".join([*blocks, CAPTION])
+
+
+def paper_table(
+    part: pd.DataFrame, metrics: Sequence[str], test_sets: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """One variant as a table of strings: a row a method, a column a test set and metric."""
+    test_sets = _sets(part) if test_sets is None else test_sets
+    cells = _cells(part)
+    lines = []
+    for method, source in _rows(part):
+        line = {"method": method, "annotations": TRAINED_ON.get(source, source)}
+        for name in test_sets:
+            for metric in metrics:
+                title = f"{SETS.get(name, name)} {METRIC_NAMES.get(metric, metric)}"
+                line[title] = cells.get((method, source, name, metric), NOTHING)
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def _cells(part: pd.DataFrame) -> dict[tuple[str, str, str, str], str]:
+    return {
+        (row["method"], row["annotations"], row["test_set"], row["metric"]): format_value(
+            row["mean"], row["sd_runs"], row["low"], row["high"]
+        )
+        for row in part.to_dict("records")
+    }
+
+
+def _sets(part: pd.DataFrame) -> list[str]:
+    """Test sets in the paper's order; those that it does not have at the end."""
+    found = list(dict.fromkeys(part["test_set"]))
+    return [s for s in SETS if s in found] + [s for s in found if s not in SETS]
+
+
+def _rows(part: pd.DataFrame) -> list[tuple[str, str]]:
+    """Rows in the paper's order; those that it does not have come first."""
+    found = list(dict.fromkeys(zip(part["method"], part["annotations"], strict=True)))
+    order = {(_plain(method), source): n for n, (method, source) in enumerate(PAPER_ROWS)}
+    return sorted(found, key=lambda row: order.get((_plain(row[0]), row[1]), -1))
+
+
+def _plain(name: str) -> str:
+    """A method's name without what is a matter of taste."""
+    return name.lower().replace("-", "").replace(" ", "")
+
+
+def _latex(part: pd.DataFrame, metrics: Sequence[str]) -> str:
+    """One variant as a ``tabular`` of the package booktabs."""
+    sets, count = _sets(part), len(metrics)
+    table = paper_table(part, metrics)
+    spans = [rf"\multicolumn{{{count}}}{{c}}{{{_escape(SETS.get(s, s))}}}" for s in sets]
+    names = [_escape(METRIC_NAMES.get(metric, metric)) for metric in metrics] * len(sets)
+    rules = [
+        rf"\cmidrule(lr){{{3 + count * n}-{2 + count * (n + 1)}}}" for n in range(len(sets))
+    ]
+    lines = [
+        rf"\begin{{tabular}}{{ll{'c' * len(names)}}}",
+        r"\toprule",
+        " & ".join(["", "trained on", *spans]) + r" \\",
+        "".join(rules),
+        " & ".join(["model", "", *names]) + r" \\",
+        r"\midrule",
+    ]
+    before = None
+    for row in table.itertuples(index=False):
+        if before not in (None, row[1]):
+            lines.append(r"\midrule")
+        before = row[1]
+        lines.append(" & ".join([*map(_escape, row[:2]), *map(_cell, row[2:])]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+
+
+def _cell(text: str) -> str:
+    """``58.55 ± 0.78 [56.1, 60.9]`` with the interval small."""
+    value, bracket, interval = text.partition(" [")
+    small = rf" {{\scriptsize [{interval}}}" if bracket else ""
+    return _escape(value) + small
+
+
+def _escape(text: str) -> str:
+    for sign in ("_", "%", "&", "#"):
+        text = text.replace(sign, f"\\{sign}")
+    words = {"±": r"$\pm$", NOTHING: "--", "⌈Dice⌉": r"$\lceil\mathrm{Dice}\rceil$"}
+    for word, code in words.items():
+        text = text.replace(word, code)
+    return text
+
+
+def _document(tables: dict[str, str]) -> str:
+    body = []
+    for variant, table in tables.items():
+        title = f"\\subsection*{{{_escape(variant)}}}\n" if len(tables) > 1 else ""
+        body.append(f"{title}\\resizebox{{\\linewidth}}{{!}}{{%\n{table}%\n}}\n")
+    return "\n".join([
+        r"\documentclass{article}",
+        r"\usepackage[a4paper,landscape,margin=15mm]{geometry}",
+        r"\usepackage{booktabs,graphicx}",
+        r"\begin{document}",
+        r"\noindent",
+        "\n".join(body),
+        f"\\par\\smallskip\\noindent {_escape(CAPTION)}",
+        r"\end{document}",
+    ])  # fmt: skip
