@@ -107,7 +107,7 @@ def _check_value(key: str, value: Any) -> None:
 
 
 def _check_shape(settings: dict[str, Any]) -> None:
-    """The U-Net halves a slice twice; masked patches and the segmentation network need a size."""
+    """The U-Net halves a slice twice, and the segmentation network needs a size."""
     height, width = (round(s / settings["data.voxel_mm"]) for s in settings["data.crop_mm"][:2])
     patch, stride = settings["spark.patch"], 2 ** (settings["sadm.depth"] - 1)
     slices, shorter = f"Slices of {height} × {width} pixels", min(height, width)
@@ -117,10 +117,6 @@ def _check_shape(settings: dict[str, Any]) -> None:
         raise UserError(
             f"{slices} cannot be halved twice by the U-Net: change data.crop_mm or data.voxel_mm "
             "so that both sides are multiples of 4."
-        )
-    if shorter <= patch:
-        raise UserError(
-            f"{slices} do not hold 2 × 2 patches of {patch}: change data.crop_mm or data.voxel_mm."
         )
     if shorter < 2 * stride:
         raise UserError(

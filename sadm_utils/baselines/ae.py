@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from sadm_utils.baselines.method import ReconstructionBaseline
 from sadm_utils.cddpm.unet import group_norm
 from sadm_utils.config import Config
+from sadm_utils.spark.model import fill_patches
 
 HALVINGS = 4
-"""Slices have sides of a multiple of 32 pixels, so they can be halved so often."""
+"""How often a slice is halved on its way to the vector; it is filled up so that it can be."""
 
 
 class Encoder(nn.Module):
@@ -24,7 +25,7 @@ class Encoder(nn.Module):
     width
         Channels of the first convolution; they double at each further one.
     shape
-        Height and width of a slice, multiples of 16.
+        Height and width of a slice.
     features
         Length of the vector.
     """
@@ -36,13 +37,14 @@ class Encoder(nn.Module):
             nn.Sequential(nn.Conv2d(cin, cout, 4, 2, 1), group_norm(cout), nn.SiLU())
             for cin, cout in zip(channels, channels[1:], strict=False)
         )
-        self.shape = (channels[-1], *(side // 2**HALVINGS for side in shape))
+        self.shape = (channels[-1], *(-(-side // 2**HALVINGS) for side in shape))
         self.dense = nn.Linear(prod(self.shape), features)
 
     def forward(self, image: Tensor) -> Tensor:
+        x = fill_patches(image, 2**HALVINGS)
         for step in self.steps:
-            image = step(image)
-        return self.dense(image.flatten(1))
+            x = step(x)
+        return self.dense(x.flatten(1))
 
 
 class Decoder(nn.Module):
@@ -56,11 +58,15 @@ class Decoder(nn.Module):
         Channels, height and width of the smallest feature map.
     latent
         Length of the vector.
+    size
+        Height and width of a slice.
     """
 
-    def __init__(self, width: int, shape: tuple[int, ...], latent: int) -> None:
+    def __init__(
+        self, width: int, shape: tuple[int, ...], latent: int, size: tuple[int, int]
+    ) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape, self.size = shape, size
         self.dense = nn.Linear(latent, prod(shape))
         channels = [*(width * 2**i for i in reversed(range(HALVINGS))), width]
         self.steps = nn.ModuleList(
@@ -73,7 +79,7 @@ class Decoder(nn.Module):
         x = self.dense(z).unflatten(1, self.shape)
         for step in self.steps:
             x = step(x)
-        return self.head(x).float()
+        return self.head(x)[..., : self.size[0], : self.size[1]].float()
 
 
 class Autoencoder(ReconstructionBaseline):
@@ -88,7 +94,7 @@ class Autoencoder(ReconstructionBaseline):
         super().__init__(config)
         width, latent = config.baselines.width, config.baselines.latent
         self.encode = Encoder(width, config.slice_shape, self.features_of_latent * latent)
-        self.decode = Decoder(width, self.encode.shape, latent)
+        self.decode = Decoder(width, self.encode.shape, latent, config.slice_shape)
 
     def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
         image = batch["image"]

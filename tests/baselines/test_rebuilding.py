@@ -12,6 +12,7 @@ from sadm_utils.baselines.dae import DenoisingAutoencoder
 from sadm_utils.baselines.ddpm import Diffusion
 from sadm_utils.baselines.pddpm import PatchedDiffusion, box_mask, patch_grid, stitch
 from sadm_utils.baselines.registry import method_class
+from sadm_utils.baselines.training import build_baseline
 from sadm_utils.baselines.vae import VariationalAutoencoder, kl_divergence
 from sadm_utils.config import load_config
 from sadm_utils.device import generator, seeded
@@ -173,3 +174,11 @@ def test_the_loss_of_pddpm_looks_at_the_patch_only(config, batch, monkeypatch):
         method, "predict", lambda x0, t, noise, inside: torch.where(inside, x0 + 0.25, x0 + 9)
     )
     assert float(method.loss(batch, generator(1))) == pytest.approx(0.25, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ae", "vae", "dae", "ddpm", "pddpm"])
+def test_slices_that_cannot_be_halved_four_times_keep_their_size(name: str) -> None:
+    method = build_baseline(load_config("smoke"), name)
+    image = torch.rand(2, 1, 52, 64)
+    with torch.no_grad():
+        assert method.reconstruct(image, torch.Generator().manual_seed(0)).shape == image.shape
