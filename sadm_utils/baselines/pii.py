@@ -81,21 +81,23 @@ def blend_patch(
     return blended
 
 
-def draw_rectangle(
-    brain: Tensor, generator: torch.Generator | None
-) -> tuple[slice, slice] | None:
-    """Draw a rectangle around a random pixel of a brain (H, W); None if there is no brain."""
-    scores = brain.float() * (1 - torch.rand(brain.shape, generator=generator))  # in (0, 1]
-    shares = SIDES[0] + (SIDES[1] - SIDES[0]) * torch.rand(2, generator=generator)
-    if not brain.any():
-        return None
-    center = divmod(int(scores.argmax()), brain.shape[1])
-    sides = []
-    for middle, share, size in zip(center, shares.tolist(), brain.shape, strict=True):
-        length = max(1, round(share * size))
-        start = min(max(middle - length // 2, 1), size - 1 - length)  # leaves a border
-        sides.append(slice(start, start + length))
-    return sides[0], sides[1]
+def draw_rectangles(
+    brains: Tensor, generator: torch.Generator | None
+) -> list[tuple[slice, slice]]:
+    """Draw a rectangle around a random pixel of each brain (B, H, W), off the slice's border.
+
+    Rows and columns are empty where there is no brain.
+    """
+    size = torch.tensor(brains.shape[1:])
+    score = brains * (1 - torch.rand(brains.shape, generator=generator))  # in (0, 1]: the highest
+    share = SIDES[0] + (SIDES[1] - SIDES[0]) * torch.rand(len(brains), 2, generator=generator)
+    highest, center = score.flatten(1).max(dim=1)
+    center = torch.stack((center // size[1], center % size[1]), dim=1)
+    length = (share * size).round().long().clamp(min=1)
+    start = (center - length // 2).clamp(min=1).minimum(size - 1 - length)
+    stop = start + length * (highest > 0)[:, None]
+    corners = torch.cat((start, stop), dim=1).tolist()
+    return [(slice(top, bottom), slice(left, right)) for top, left, bottom, right in corners]
 
 
 def interpolate(
@@ -129,16 +131,17 @@ def interpolate(
         )
     shift = int(torch.randint(1, count, (), generator=generator))
     alphas = ALPHA[0] + (ALPHA[1] - ALPHA[0]) * torch.rand(count, generator=generator)
-    brains = mask[:, 0].cpu() > 0
-    slices = image[:, 0].detach().cpu().float().numpy()
-    blended, labels = slices.copy(), np.zeros_like(slices)
-    for i, (brain, alpha) in enumerate(zip(brains, alphas.tolist(), strict=True)):
-        rectangle = draw_rectangle(brain, generator)
-        if rectangle is not None:
-            patched = blend_patch(slices[i], slices[(i + shift) % count], *rectangle, alpha)
-            blended[i] = np.where(brain.numpy(), patched.clip(0, 1), slices[i])
-            labels[i][np.abs(blended[i] - slices[i]) > VISIBLE] = alpha
-    return tuple(torch.from_numpy(x)[:, None].to(image.device) for x in (blended, labels))
+    brain = mask[:, 0].cpu() > 0
+    slices = image[:, 0].detach().cpu().float()
+    originals = slices.numpy()
+    patched = originals.copy()
+    for i, (rows, columns) in enumerate(draw_rectangles(brain, generator)):
+        if rows.stop > rows.start:
+            pair = originals[i], originals[i - shift]
+            patched[i] = blend_patch(*pair, rows, columns, float(alphas[i]))
+    blended = torch.where(brain, torch.from_numpy(patched).clamp(0, 1), slices)
+    label = alphas[:, None, None] * ((blended - slices).abs() > VISIBLE)
+    return blended[:, None].to(image.device), label[:, None].to(image.device)
 
 
 class PII(Baseline):

@@ -9,7 +9,7 @@ from sadm_utils.baselines.pii import (
     PII,
     VISIBLE,
     blend_patch,
-    draw_rectangle,
+    draw_rectangles,
     interpolate,
     solve_poisson,
 )
@@ -92,14 +92,14 @@ def test_patches_come_from_other_slices():
 def test_rectangles_leave_a_border_and_touch_the_brain():
     brain = torch.zeros(40, 30, dtype=torch.bool)
     brain[0, 0] = brain[39, 29] = True
-    draw, corners = seeded(0), set()
-    for _ in range(50):
-        rows, columns = draw_rectangle(brain, draw)
+    corners = set()
+    for rows, columns in draw_rectangles(brain.expand(50, -1, -1), seeded(0)):
         assert 1 <= rows.start < rows.stop <= 39 and 1 <= columns.start < columns.stop <= 29
         assert 4 <= rows.stop - rows.start <= 16 and 3 <= columns.stop - columns.start <= 12
         corners.add((rows.start == 1, columns.start == 1))
     assert corners == {(True, True), (False, False)}
-    assert draw_rectangle(torch.zeros(8, 8), draw) is None
+    rows, columns = draw_rectangles(torch.zeros(1, 8, 8), seeded(0))[0]
+    assert rows.start == rows.stop and columns.start == columns.stop
 
 
 def test_slices_without_brain_stay_as_they_are():
