@@ -50,6 +50,7 @@ class DraemNet(Baseline):
 
     title = "DRAEM-Net"
     annotations = "draem"
+    uses = ("baselines.width", "sadm.depth", "draem")
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

@@ -149,6 +149,7 @@ class PII(Baseline):
 
     title = "PII"
     annotations = "pii"
+    uses = ("baselines.width", "sadm.depth")
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

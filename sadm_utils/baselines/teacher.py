@@ -48,6 +48,7 @@ class PretrainedBaseline(Baseline):
     """A method on top of the frozen teacher, which is part of its state dict."""
 
     pretrained: ClassVar[bool] = True
+    uses: ClassVar[tuple[str, ...]] = ("baselines.width", "encoder.depth", "encoder.width")
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
