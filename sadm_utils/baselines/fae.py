@@ -22,8 +22,6 @@ from sadm_utils.config import Config, EvaluationConfig
 
 #: Scales of the autoencoder, and the width of the similarity's window, at a quarter of the slice.
 DEPTH, SIGMA = 3, 0.7
-#: Its first scale has as many channels as other networks have there, two scales down.
-WIDER = 4
 
 
 class FeatureAutoencoder(PretrainedBaseline):
@@ -34,7 +32,7 @@ class FeatureAutoencoder(PretrainedBaseline):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         channels = sum(self.teacher.channels)
-        self.autoencoder = ConvAutoencoder(channels, WIDER * config.baselines.width, DEPTH)
+        self.autoencoder = ConvAutoencoder(channels, config.baselines.width, DEPTH)
 
     def features(self, image: Tensor) -> Tensor:
         """All maps of slices (B, 1, H, W) at the size of the first: (B, channels, H/4, W/4)."""
