@@ -41,6 +41,8 @@ from sadm_utils.website import build_site
 # Sources of labels of chapter 5, and the list of subjects that each needs.
 ANNOTATIONS = {"draem": "", "brats21": "Brats21_val", "atlas_v2": "ATLAS_val"}
 DATA_NOTEBOOK = "01_data_preparation"
+# Comparison methods that the book trains: the default of METHODS in chapter 8.
+BASELINES = ("ae", "dae")
 
 
 def plan_book(parameters: Mapping[str, Any], dataset: str = "") -> list[NotebookRun]:
@@ -75,6 +77,8 @@ def plan_book(parameters: Mapping[str, Any], dataset: str = "") -> list[Notebook
         stages = (f"sadm-{source}-input", f"sadm-{source}-residual")
         plan.append(NotebookRun("05_sadm_training", own, source, stages, needs))
     plan.append(NotebookRun("06_evaluation", dict(parameters), stages=("evaluation",)))
+    stages = tuple(f"baseline-{n}{part}" for n in BASELINES for part in ("", "-evaluation"))
+    plan.append(NotebookRun("08_baselines", dict(parameters), stages=stages))
     return plan
 
 

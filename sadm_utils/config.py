@@ -145,10 +145,15 @@ class SadmConfig:
 
 @dataclass(frozen=True)
 class BaselinesConfig:
-    """Chapter 8. The paper's comparison methods: one size and one training for all."""
+    """Chapter 8. The paper's comparison methods; DDPM and pDDPM have the size of the cDDPM."""
 
     width: int = 64  # channels of the first scale
+    latent: int = 128  # length of the vector that AE and VAE squeeze a slice into
+    kl_weight: float = 1.0  # of the VAE; 1 is the evidence lower bound
+    coarse_std: float = 0.2  # of the noise that the DAE removes
+    patch: float = 0.5  # side of pDDPM's patch, as a share of the slice's
     train: TrainConfig = field(default_factory=TrainConfig)
+    diffusion_train: TrainConfig = field(default_factory=TrainConfig)  # of DDPM and pDDPM
 
 
 @dataclass(frozen=True)

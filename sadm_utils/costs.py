@@ -24,6 +24,7 @@ ESTIMATES: dict[str, dict[str, float]] = {
         "05_sadm_training-brats21": 25,
         "05_sadm_training-atlas_v2": 25,
         "06_evaluation": 25,
+        "08_baselines": 25,
         SITE: 30,
     },
     "demo": {
@@ -35,6 +36,7 @@ ESTIMATES: dict[str, dict[str, float]] = {
         "05_sadm_training-brats21": 126,
         "05_sadm_training-atlas_v2": 124,
         "06_evaluation": 235,
+        "08_baselines": 120,
         SITE: 12,
     },
 }

@@ -37,6 +37,8 @@ KERNEL_ENVIRONMENT = {
 PACKAGE = Path(__file__).parent
 # The rooms of the package in the order of the chapters: room k belongs to notebook k.
 CHAPTERS = ("data", "draem", "spark", "cddpm", "sadm", "evaluation")
+# Rooms behind them, and the first notebook that may use them.
+FURTHER_ROOMS = {"baselines": 8}
 # Modules that steer and render, and change nothing that a notebook computes or shows.
 STEERING_MODULES = (
     *("book", "cli", "costs", "data_commands", "doctor", "execute"),
@@ -137,7 +139,9 @@ def package_digest(notebook: str, folder: Path = PACKAGE) -> str:
     which an earlier one must not import.
     """
     number = notebook.split("_")[0]
-    later = CHAPTERS[int(number) :] if number.isdecimal() else ()
+    chapter = int(number) if number.isdecimal() else 99
+    further = [room for room, first in FURTHER_ROOMS.items() if chapter < first]
+    later = (*CHAPTERS[chapter:], *further)
     digest = hashlib.sha256()
     for path in sorted([*folder.rglob("*.py"), *folder.rglob("*.yaml")]):
         room = path.relative_to(folder).parts[0].removesuffix(".py")

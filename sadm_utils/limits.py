@@ -44,6 +44,10 @@ INTERVALS = {
     "cddpm.noise_octaves": "[1, inf)",
     "cddpm.noise_persistence": "(0, inf)",
     "cddpm.noise_feature_size": "[1, inf)",
+    "baselines.latent": "[1, inf)",
+    "baselines.kl_weight": "[0, inf)",
+    "baselines.coarse_std": "(0, inf)",
+    "baselines.patch": "(0, 1]",
     "sadm.depth": "[1, inf)",
     "sadm.annotated_subjects": "[0, inf)",
     "sadm.annotated_slices": "[1, inf)",
@@ -103,20 +107,21 @@ def _check_value(key: str, value: Any) -> None:
 
 
 def _check_shape(settings: dict[str, Any]) -> None:
-    """Patches must tile a slice, and the segmentation network must be able to halve it."""
+    """The U-Net halves a slice twice, and the segmentation network needs a size."""
     height, width = (round(s / settings["data.voxel_mm"]) for s in settings["data.crop_mm"][:2])
     patch, stride = settings["spark.patch"], 2 ** (settings["sadm.depth"] - 1)
+    slices, shorter = f"Slices of {height} × {width} pixels", min(height, width)
     if patch % 32:
         _refuse("spark.patch", "a multiple of 32, the stride of the encoder", patch)
-    if any(size % patch for size in (height, width)):
+    if height % 4 or width % 4:
         raise UserError(
-            f"Slices of {height} × {width} pixels do not divide into patches of {patch}: change "
-            "data.crop_mm, data.voxel_mm or spark.patch."
+            f"{slices} cannot be halved twice by the U-Net: change data.crop_mm or data.voxel_mm "
+            "so that both sides are multiples of 4."
         )
-    if any(size % stride or size < 2 * stride for size in (height, width)):
+    if shorter < 2 * stride:
         raise UserError(
-            f"Slices of {height} × {width} pixels cannot be halved as often as sadm.depth "
-            f"{settings['sadm.depth']} asks: lower it."
+            f"{slices} cannot be halved as often as sadm.depth {settings['sadm.depth']} asks: "
+            "lower it."
         )
 
 

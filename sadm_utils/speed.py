@@ -9,11 +9,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from sadm_utils.config import Config, load_config
 from sadm_utils.reference.page import markdown
 from sadm_utils.runs import project_root
 from sadm_utils.viz.style import PALETTE, new_figure, styled
 
 MARK, FIGURE = "<!-- table of speed -->", "growth.png"
+PROJECTION = "<!-- projection -->"
+CARD_RATE, CARD_SHARE = 989e12, 0.3  # an H100's data sheet, bfloat16 without sparsity; kept busy
 NOTHING = "*Nothing has been measured: run `make bench`, then build these pages again.*"
 ALT = "Small panels: how rate, time and memory of each part change with its size."
 COLUMNS = 3
@@ -25,8 +28,9 @@ def fill_speed(text: str, folder: Path) -> str:
         return text
     path = project_root() / "benchmarks" / "results.json"
     if not path.exists():
-        return text.replace(MARK, NOTHING)
+        return text.replace(MARK, NOTHING).replace(PROJECTION, NOTHING)
     found = json.loads(path.read_text())
+    text = text.replace(PROJECTION, projection_table(found["rows"], load_config("paper")))
     parts = [machine_words(found), rows_table(found["rows"]), missed_words(found["rows"])]
     if found["growth"]:
         growth_figure(found["growth"]).savefig(folder / FIGURE)
@@ -55,6 +59,26 @@ def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
         "; ".join(peers),
         memory if limit is None else f"{memory} (≤ {limit:.0f})",
     )
+
+
+def projection_table(rows: Sequence[Mapping[str, Any]], config: Config) -> str:
+    """Days of the paper's trainings here, and minutes on a card, from the measured steps."""
+    known = {row.get("key"): row for row in rows}
+    images = config.data.phantom.ixi_train
+    lines = []
+    for title, key, epochs in (
+        ("SparK pretraining", "spark_step_bf16", config.spark.train.epochs),
+        ("cDDPM, the paper's stage I", "cddpm_step_bf16", config.cddpm.train.epochs),
+        ("SADM on healthy images, stage II", "sadm_step_uncached_bf16", config.sadm.train.epochs),
+    ):
+        if key in known:
+            work = 1e9 * known[key]["details"]["gflop_per_image"] * epochs * images
+            days = known[key]["value"] * epochs * images / 86400
+            minutes = work / (CARD_SHARE * CARD_RATE) / 60
+            shown = f"{epochs:,} × {images}", f"{work / 1e15:.3g}", f"{days:.3g}", f"{minutes:.2g}"
+            lines.append((title, *shown))
+    head = ("training", "epochs × images", "10¹⁵ operations", "days here", "minutes on the card")
+    return markdown(head, lines) if lines else NOTHING
 
 
 def number(value: float) -> str:

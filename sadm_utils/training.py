@@ -48,6 +48,8 @@ class TrainedModule(pl.LightningModule):
     """A network with its optimizer: Adam(W), linear warm-up, then constant or cosine decay."""
 
     betas = (0.9, 0.999)
+    train_key = ""
+    """Where ``train`` stands in the configuration; empty for ``<stage>.train``."""
 
     def __init__(self, train: TrainConfig, seed: int) -> None:
         super().__init__()
@@ -160,9 +162,10 @@ class Progress(pl.Callback):
         row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         row |= {k: float(v) for k, v in trainer.callback_metrics.items()}
         if not math.isfinite(row.get("loss", 0.0)):
+            key = getattr(module, "train_key", "") or f"{self.stage.name.split('-')[0]}.train"
             raise UserError(
                 f"The loss of stage {self.stage.name!r} is not a number after epoch "
-                f"{row['epoch']}: lower {self.stage.name.split('-')[0]}.train.learning_rate."
+                f"{row['epoch']}: lower {key}.learning_rate."
             )
         if self.validate is not None:
             self.average.on_validation_epoch_start(trainer, module)  # measure what will be kept

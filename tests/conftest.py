@@ -32,6 +32,9 @@ TINY: dict[str, Any] = {
     "sadm.annotated_slices": 2,
     **{f"{room}.train.{k}": v for room in ("spark", "cddpm", "sadm") for k, v in TRAIN.items()},
     "sadm.train.epochs": 3, "cddpm.train.ema_decay": 0.5,
+    **{f"baselines.{part}.{k}": v for part in ("train", "diffusion_train")
+       for k, v in TRAIN.items()},
+    "baselines.width": 4, "baselines.latent": 8,
     "evaluation.median": 3, "evaluation.bootstrap": 50, "evaluation.betas": 3,
 }  # fmt: skip
 OpenTiny = Callable[..., Run]

@@ -80,7 +80,7 @@ def test_plan_runs_chapter_5_for_each_source_and_shows_the_first(tmp_path: Path)
     plan = plan_book({"PROFILE": "smoke"})
     assert [r.variant for r in plan if r.notebook.startswith("05")] == list(ANNOTATIONS)
     assert [r.parameters.get("ANNOTATIONS") for r in plan[4:7]] == list(ANNOTATIONS)
-    assert [r.notebook[:2] for r in plan] == ["01", "02", "03", "04", "05", "05", "05", "06"]
+    assert [r.notebook[:2] for r in plan] == [*(f"{n:02d}" for n in (1, 2, 3, 4, 5, 5, 5, 6, 8))]
     for run in plan[4:7]:
         inputs = ("input", "residual")
         assert run.stages == tuple(stage_name(run.variant, name) for name in inputs)
@@ -88,7 +88,7 @@ def test_plan_runs_chapter_5_for_each_source_and_shows_the_first(tmp_path: Path)
     assert all(r.stages and r.parameters["PROFILE"] == "smoke" for r in plan)
     pages = pages_of(plan, tmp_path)
     assert pages["05_sadm_training"].name == "05_sadm_training-draem.ipynb"
-    assert len(pages) == 6
+    assert len(pages) == 7
 
 
 def test_plan_leaves_out_sources_that_the_data_lacks(tmp_path: Path) -> None:
@@ -232,6 +232,16 @@ def test_code_of_a_later_chapter_does_not_touch_an_earlier_one(tmp_path: Path) -
     (second / "config.py").write_text("new")
     package_digest.cache_clear()
     assert package_digest("01_data", first) != package_digest("01_data", second)
+
+
+def test_only_chapter_8_depends_on_the_comparison_methods(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("first", "second")]
+    for folder in folders:
+        (folder / "baselines").mkdir(parents=True)
+        (folder / "baselines" / "ae.py").write_text(folder.name)
+    for notebook, same in (("06_evaluation", True), ("08_baselines", False)):
+        one, two = (package_digest(notebook, folder) for folder in folders)
+        assert (one == two) == same
 
 
 def test_two_builds_in_one_folder_are_refused(project: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_paper_profile_is_the_papers_setting() -> None:
 
 def test_profile_changes_only_what_it_lists() -> None:
     smoke = load_config("smoke")
-    assert smoke.data.voxel_mm == 3.0 and smoke.slice_shape == (64, 64)
+    assert smoke.data.voxel_mm == 3.0 and smoke.slice_shape == (52, 64)
     assert smoke.data.percentiles == Config().data.percentiles
     assert smoke.draem == Config().draem
 
@@ -99,9 +99,9 @@ def test_plain_form_survives_yaml_and_says_everything() -> None:
         ({"data.percentiles": [99, 1]}, "must be two rising numbers"),
         ({"data.jobs": 0}, "-1 .* or at least 1"),
         ({"data.voxel_mm": 0}, "must be in"),
-        ({"data.voxel_mm": 5.0}, "38 × 38 pixels do not divide into patches of 32"),
+        ({"data.voxel_mm": 5.0}, "31 × 38 pixels cannot be halved twice"),
         ({"spark.patch": 40}, "must be a multiple of 32"),
-        ({"sadm.depth": 7}, "64 × 64 pixels cannot be halved .* sadm.depth"),
+        ({"sadm.depth": 7}, "52 × 64 pixels cannot be halved .* sadm.depth"),
         ("cddpm.train.epochs=5", "OVERRIDES must be a mapping"),
         (["cddpm.width"], "OVERRIDES must be a mapping"),
     ],

@@ -12,7 +12,7 @@ import nbformat
 import pytest
 import yaml
 
-from sadm_utils.book import ANNOTATIONS, plan_book
+from sadm_utils.book import ANNOTATIONS, BASELINES, plan_book
 from sadm_utils.execute import PACKAGE
 
 ROOT = PACKAGE.parent
@@ -58,6 +58,8 @@ def test_parameters_have_the_common_names_and_defaults(path: Path) -> None:
     assert len(found) - len(COMMON) <= MAX_OWN
     if path.stem == "05_sadm_training":
         assert found["ANNOTATIONS"] == next(iter(ANNOTATIONS))
+    if path.stem == "08_baselines":
+        assert found["METHODS"] == ", ".join(BASELINES)
 
 
 @every_notebook
@@ -110,4 +112,4 @@ def test_no_device_path_or_install_in_cells(path: Path) -> None:
 
 def test_the_text_tells_readers_the_same_parameters() -> None:
     text = (ROOT / "book" / "how_to_use.md").read_text()
-    assert all(f"`{name}`" in text for name in [*COMMON, "ANNOTATIONS", *ANNOTATIONS])
+    assert all(f"`{name}`" in text for name in [*COMMON, "ANNOTATIONS", *ANNOTATIONS, "METHODS"])

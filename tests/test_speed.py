@@ -5,6 +5,7 @@ import json
 import pytest
 
 from sadm_utils import speed
+from sadm_utils.config import load_config
 
 ROW = {
     "title": "Noise", "value": 12345.6, "unit": "images/s", "target": 20000.0, "higher": True,
@@ -35,6 +36,16 @@ def test_page_holds_figures_misses_and_the_picture(root):
     assert "| B | 1 s |  |  |  |  |" in text
     assert speed.FIGURE in text and (root / speed.FIGURE).stat().st_size > 1000
     assert text.startswith("before ") and text.endswith(" after")
+
+
+def test_projection_multiplies_the_measured_step():
+    row = {"key": "cddpm_step_bf16", "value": 1.5, "details": {"gflop_per_image": 450.0}}
+    table = speed.projection_table([row, ROW], load_config("paper"))
+    # 1600 × 358 images: 572,800 · 1.5 s are 9.94 days, 572,800 · 450e9 / (0.3 · 989e12) s 14 min
+    assert table.splitlines()[2:] == [
+        "| cDDPM, the paper's stage I | 1,600 × 358 | 258 | 9.94 | 14 |"
+    ]
+    assert speed.projection_table([ROW], load_config("paper")) == speed.NOTHING
 
 
 def test_page_says_if_nothing_was_measured(root):

@@ -272,6 +272,30 @@ def test_annotated_slices_come_from_behind_the_holdout(run: Run) -> None:
     assert training_volumes(run, store, "draem").subjects == store["IXI_train_fold0"].subjects
 
 
+def test_fewer_annotated_subjects_give_an_epoch_of_the_same_length(
+    run: Run, open_tiny: OpenTiny
+) -> None:
+    store, model = open_data(run), load_cddpm(run)
+    every = AnnotatedSlices(run, store, model, "brats21")
+    first = AnnotatedSlices(
+        open_tiny(run.path, sadm__annotated_subjects=1), store, model, "brats21"
+    )
+    assert first.slices(0).volumes.subjects == every.slices(0).volumes.subjects[:1]
+    assert len(first.slices(0)) == len(every.slices(0)) == 4
+    greedy = open_tiny(run.path, sadm__annotated_subjects=3)
+    with pytest.raises(UserError, match="annotated_subjects is 3, but only 2 .* lower it"):
+        AnnotatedSlices(greedy, store, model, "brats21")
+
+
+def test_levels_of_the_test_concern_chapter_5_and_not_the_diffusion_model(
+    run: Run, open_tiny: OpenTiny
+) -> None:
+    other = open_tiny(run.path, cddpm__levels=[500])
+    assert load_cddpm(other).levels == (500,)
+    with pytest.raises(UserError, match="'sadm-draem-input' .* cddpm.levels = .*05_sadm"):
+        load_network(other, "draem", "input")
+
+
 def test_sources_that_the_data_lacks_are_refused(run: Run, open_tiny: OpenTiny) -> None:
     store = open_data(run)
     with pytest.raises(UserError, match="'atlas_v2' needs the split ATLAS_val.*choose draem"):

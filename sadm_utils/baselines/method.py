@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sadm_utils import device
 from sadm_utils.config import Config, EvaluationConfig
 from sadm_utils.evaluation.anomaly_map import reconstruction_map
+from sadm_utils.spark.model import load_pretrained
 
 MAP_SALT = 61
 SliceFunction = Callable[[Tensor, torch.Generator], Tensor]
@@ -57,11 +58,21 @@ class Baseline(nn.Module, ABC):
         What it is trained on beside healthy images: ``""``, ``"pii"`` or ``"draem"``.
     pretrained
         True if it stands on the encoder of the stage ``spark``, which is then loaded.
+    schedule
+        Which of the trainings in ``baselines`` is its own.
+    uses
+        The settings that its network and its loss depend on, beside the training and the data: a
+        dotted key, or a whole section. Other settings may change without a new training.
+    test_uses
+        The settings that only its anomaly map depends on, beside ``evaluation``.
     """
 
     title: ClassVar[str]
     annotations: ClassVar[str] = ""
     pretrained: ClassVar[bool] = False
+    schedule: ClassVar[str] = "train"
+    uses: ClassVar[tuple[str, ...]] = ("baselines.width",)
+    test_uses: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -78,6 +89,10 @@ class Baseline(nn.Module, ABC):
         generator
             On the CPU; the only source of the step's randomness.
         """
+
+    def load_encoder(self, spark_state: Mapping[str, Tensor]) -> None:
+        """Take the weights of the stage ``spark`` over, before training; if ``pretrained``."""
+        load_pretrained(self.encoder, spark_state)
 
     @abstractmethod
     def anomaly_map(

@@ -95,10 +95,7 @@ def healthy_error(
 
     The slices, the noise and the levels are the same at each call, so the figures compare.
     """
-    middle = np.linspace(0.3, 0.7, slices) * volumes.image.shape[1]
-    image = torch.from_numpy(volumes.image[:, middle.astype(int)].astype(np.float32))
-    mask = torch.from_numpy(volumes.mask[:, middle.astype(int)] > 0)
-    image, mask = image.flatten(0, 1)[:, None], mask.flatten(0, 1)[:, None]
+    image, mask = middle_slices(volumes, slices)
 
     def measure(model: ConditionedDiffusion) -> float:
         training = model.training
@@ -107,6 +104,14 @@ def healthy_error(
         return float((reconstruction - image).abs()[mask].mean())
 
     return measure
+
+
+def middle_slices(volumes: Volumes, slices: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
+    """Some slices around the middle of each volume: images and masks (bool), (N, 1, H, W)."""
+    middle = np.linspace(0.3, 0.7, slices) * volumes.image.shape[1]
+    image = torch.from_numpy(volumes.image[:, middle.astype(int)].astype(np.float32))
+    mask = torch.from_numpy(volumes.mask[:, middle.astype(int)] > 0)
+    return image.flatten(0, 1)[:, None], mask.flatten(0, 1)[:, None]
 
 
 @torch.no_grad()

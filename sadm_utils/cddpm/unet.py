@@ -144,7 +144,7 @@ class UNet(nn.Module):
         Channels of each level in units of C. The paper's text says (1, 1, 2); its released code
         and this book use (1, 2, 2).
     cond_dim : int or None
-        Length of the condition vector; None means 4C.
+        Length of the condition vector; None means 4C, and 0 a network without condition.
     head_channels : int
         Channels per attention head; a narrower middle gets a single head.
     groups : int
@@ -164,10 +164,11 @@ class UNet(nn.Module):
         self.width, self.levels = width, len(multipliers)
         self.cond_dim = 4 * width if cond_dim is None else cond_dim
         self.time_mlp = _mlp(width, 4 * width)
-        self.cond_mlp = _mlp(self.cond_dim, 4 * width)
+        self.cond_mlp = _mlp(self.cond_dim, 4 * width) if self.cond_dim else None
+        embedding = 8 * width if self.cond_dim else 4 * width
 
         def block(cin: int, cout: int, resample: Resample | None = None) -> ResidualBlock:
-            return ResidualBlock(cin, cout, 8 * width, groups, resample)
+            return ResidualBlock(cin, cout, embedding, groups, resample)
 
         channels = [m * width for m in multipliers]
         current = channels[0]
@@ -195,9 +196,9 @@ class UNet(nn.Module):
         self.head = conv3x3(current, 1, zero=True)
 
     def embed(self, t: Tensor, cond: Tensor) -> Tensor:
-        """Embed time steps (B,) and conditions (B, cond_dim) together: (B, 8C)."""
+        """Embed steps (B,) and conditions (B, cond_dim): (B, 8C); without condition (B, 4C)."""
         time = self.time_mlp(timestep_embedding(t, self.width))
-        return torch.cat([time, self.cond_mlp(cond)], dim=1)
+        return time if self.cond_mlp is None else torch.cat([time, self.cond_mlp(cond)], dim=1)
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         """Predict x0.

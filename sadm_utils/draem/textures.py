@@ -2,9 +2,9 @@
 
 All work on gray 8-bit images, a whole batch at once, with parameters drawn anew for each image.
 Eight of them are *point operations*: the new value of a pixel depends on its old value only, so an
-image needs nothing but a lookup table of 256 entries.  Sharpness and rotation look at neighbors.
-Point operations in a row are one table, T₂[T₁[v]], and the histogram after a table follows from the
-one before it: pixels are touched only where neighbors matter, and once at the end.
+image needs nothing but a lookup table of 256 entries; two of the eight make it from a histogram.
+Sharpness and rotation look at neighbors. Point operations in a row are one table, T₂[T₁[v]], so
+pixels are touched only to be counted, where neighbors matter, and once at the end.
 
 Drawn parameters lie in the ranges of the released code; the paper names seven of the ten
 (:data:`PAPER_OPERATIONS`).  Auto-contrast, equalization, posterization, solarization and sharpness
@@ -27,44 +27,44 @@ def uniform(low: float, high: float, batch: int, generator: Generator) -> Tensor
     return low + (high - low) * torch.rand(batch, 1, generator=generator)
 
 
-def gamma(values: Tensor, histogram: Tensor, generator: Generator) -> Tensor:
+def gamma(values: Tensor, batch: int, generator: Generator) -> Tensor:
     """Raise to a power in [0.5, 2)."""
-    return 255 * (values / 255) ** uniform(0.5, 2, len(histogram), generator)
+    return 255 * (values / 255) ** uniform(0.5, 2, batch, generator)
 
 
-def brightness(values: Tensor, histogram: Tensor, generator: Generator) -> Tensor:
+def brightness(values: Tensor, batch: int, generator: Generator) -> Tensor:
     """Multiply by [0.8, 1.2) and add [−30, 30)."""
-    factor = uniform(0.8, 1.2, len(histogram), generator)
-    return values * factor + uniform(-30, 30, len(histogram), generator)
+    factor = uniform(0.8, 1.2, batch, generator)
+    return values * factor + uniform(-30, 30, batch, generator)
 
 
-def color(values: Tensor, histogram: Tensor, generator: Generator) -> Tensor:
+def color(values: Tensor, batch: int, generator: Generator) -> Tensor:
     """Add [−50, 50) to hue and saturation (full scale 255) and keep the red channel.
 
     A gray value V becomes V·(1 − S·k(hue)) with k = 0 within 60° of red: almost nothing happens to
     a gray image.  It is here so that the others are drawn as often as in the released code.
     """
-    saturation = uniform(-50, 50, len(histogram), generator).clamp(min=0) / 255
-    hue = uniform(-50, 50, len(histogram), generator) / 255 * 360
+    saturation = uniform(-50, 50, batch, generator).clamp(min=0) / 255
+    hue = uniform(-50, 50, batch, generator) / 255 * 360
     return values * (1 - saturation * (hue.abs() / 60 - 1).clamp(0, 1))
 
 
-def solarize(values: Tensor, histogram: Tensor, generator: Generator) -> Tensor:
+def solarize(values: Tensor, batch: int, generator: Generator) -> Tensor:
     """In half of the images, invert the values from a threshold in [32, 128) on."""
-    threshold = uniform(32, 128, len(histogram), generator)
-    happens = uniform(0, 1, len(histogram), generator) < 0.5
+    threshold = uniform(32, 128, batch, generator)
+    happens = uniform(0, 1, batch, generator) < 0.5
     return torch.where(happens & (values >= threshold), 255 - values, values)
 
 
-def posterize(values: Tensor, histogram: Tensor, generator: Generator) -> Tensor:
+def posterize(values: Tensor, batch: int, generator: Generator) -> Tensor:
     """Keep the 1 to 8 most significant bits."""
-    step = 2 ** torch.randint(0, 8, (len(histogram), 1), generator=generator)
+    step = 2 ** torch.randint(0, 8, (batch, 1), generator=generator)
     return (values / step).floor() * step
 
 
-def invert(values: Tensor, histogram: Tensor, generator: Generator) -> Tensor:
+def invert(values: Tensor, batch: int, generator: Generator) -> Tensor:
     """255 − value."""
-    return (255 - values).expand(len(histogram), -1)
+    return (255 - values).expand(batch, -1)
 
 
 def autocontrast(values: Tensor, histogram: Tensor, generator: Generator) -> Tensor:
@@ -102,14 +102,17 @@ def turn(images: Tensor, generator: Generator) -> Tensor:
     return rotate(images, uniform(-45, 45, len(images), generator)[:, 0])
 
 
-#: (values (256,), histogram (n, 256), generator) → lookup tables (n, 256).
-POINT: dict[str, Callable[[Tensor, Tensor, Generator], Tensor]] = {
+#: (values (256,), number of images n, generator) → lookup tables (n, 256).
+POINT: dict[str, Callable[[Tensor, int, Generator], Tensor]] = {
     "gamma": gamma,
     "brightness": brightness,
     "color": color,
     "solarize": solarize,
     "posterize": posterize,
     "invert": invert,
+}
+#: (values (256,), histograms (n, 256), generator) → lookup tables (n, 256).
+COUNTING: dict[str, Callable[[Tensor, Tensor, Generator], Tensor]] = {
     "autocontrast": autocontrast,
     "equalize": equalize,
 }
@@ -117,7 +120,7 @@ POINT: dict[str, Callable[[Tensor, Tensor, Generator], Tensor]] = {
 SPATIAL: dict[str, Callable[[Tensor, Generator], Tensor]] = {"sharpness": sharpness, "rotate": turn}
 
 #: Everything the released code draws from.
-OPERATIONS = (*POINT, *SPATIAL)
+OPERATIONS = (*POINT, *COUNTING, *SPATIAL)
 #: The seven operations that the paper names.
 PAPER_OPERATIONS = (
     *("posterize", "sharpness", "solarize", "equalize"),
@@ -134,6 +137,22 @@ def histograms(images: Tensor) -> Tensor:
 def look_up(images: Tensor, tables: Tensor) -> Tensor:
     """Replace each gray value by its entry in the image's table: (B, 1, H, W), (B, 256)."""
     return tables.gather(1, images.long().flatten(1)).view_as(images)
+
+
+def lookup_tables(name: str, images: Tensor, generator: Generator = None) -> Tensor:
+    """Draw an operation of :data:`POINT` or :data:`COUNTING` for each image, as its table.
+
+    Returns
+    -------
+    Tensor
+        (B, 256) float32 holding whole numbers 0 … 255: what becomes of each gray value.
+    """
+    values = torch.arange(256.0)
+    if name in COUNTING:
+        tables = COUNTING[name](values, histograms(images), generator)
+    else:
+        tables = POINT[name](values, len(images), generator)
+    return tables.round().clamp(0, 255)
 
 
 def apply_operation(name: str, images: Tensor, generator: Generator = None) -> Tensor:
@@ -155,8 +174,7 @@ def apply_operation(name: str, images: Tensor, generator: Generator = None) -> T
     """
     if name in SPATIAL:
         return SPATIAL[name](images, generator).round().clamp(0, 255)
-    tables = POINT[name](torch.arange(256.0), histograms(images), generator)
-    return look_up(images, tables.round().clamp(0, 255))
+    return look_up(images, lookup_tables(name, images, generator))
 
 
 def random_texture(
@@ -196,21 +214,25 @@ def random_texture(
         raise ValueError(f"cannot draw {count} of {list(operations)}; known: {OPERATIONS}")
     order = torch.rand(len(images), len(operations), generator=generator).argsort(1)[:, :count]
     textures, values = images.clone(), torch.arange(256.0)
-    counts, tables = histograms(images), values.long().repeat(len(images), 1)
+    tables = values.long().repeat(len(images), 1)
     for drawn in order.unbind(1):
-        present = torch.zeros_like(counts).scatter_add_(1, tables, counts)
         sizes = drawn.bincount(minlength=len(operations)).tolist()
         sequence = drawn.argsort(stable=True)
-        groups, parts = sequence.split(sizes), present[sequence].split(sizes)
         steps = []
-        for name, group, histogram in zip(operations, groups, parts, strict=True):
-            if name in SPATIAL and len(group):
-                before = look_up(textures[group], tables[group].float())
-                textures[group] = after = apply_operation(name, before, generator)
-                counts[group], tables[group] = histograms(after), values.long()
+        for name, group in zip(operations, sequence.split(sizes), strict=True):
+            if not len(group):
+                continue
+            if name in POINT:
+                steps.append(POINT[name](values, len(group), generator))
+            elif name in COUNTING:  # the histogram behind a table follows from the one before it
+                before, counts = tables[group], histograms(textures[group])
+                counts = torch.zeros_like(counts).scatter_add_(1, before, counts)
+                steps.append(COUNTING[name](values, counts, generator))
+            else:
+                seen = look_up(textures[group], tables[group].float())
+                textures[group] = apply_operation(name, seen, generator)
+                tables[group] = values.long()
                 steps.append(values.expand(len(group), -1))  # starts again without a change
-            elif len(group):
-                steps.append(POINT[name](values, histogram, generator))
         step = torch.cat(steps).round().clamp(0, 255).long()
         tables = step[sequence.argsort()].gather(1, tables)
     return look_up(textures, tables.float()), order

@@ -119,25 +119,27 @@ class SegmentationUNet(nn.Module):
         reconstruction : Tensor or None
             Reconstruction x̂ on the [0, 1] scale, (B, 1, H, W); unused if `residual` is False.
         image : Tensor
-            Image x in [0, 1], (B, 1, H, W); H and W divisible by 2^(depth − 1).
+            Image x in [0, 1], (B, 1, H, W); sides that cannot be halved `depth` − 1 times are
+            filled up with background on the way in.
 
         Returns
         -------
         Tensor
             Logits, (B, 1, H, W).
         """
-        stride = 2 ** (self.depth - 1)
-        if image.shape[-2] % stride or image.shape[-1] % stride:
-            size = " × ".join(map(str, image.shape[-2:]))
-            raise ValueError(f"Image size {size} is not divisible by {stride}.")
         if not self.residual:
-            features = self.encode(image)
+            features = self.encode(self._fill_up(image))
         elif reconstruction is None:
             raise ValueError("A network with residual=True needs a reconstruction.")
         else:  # both branches in one batch: no operation of the encoder mixes images
-            both = self.encode(torch.cat([image - reconstruction, image]))
+            both = self.encode(self._fill_up(torch.cat([image - reconstruction, image])))
             features = [torch.cat(f.chunk(2), dim=1) for f in both]
         x = features.pop()
         for block in self.up:
             x = block(x, features.pop())
-        return self.head(x)
+        return self.head(x)[..., : image.shape[-2], : image.shape[-1]]
+
+    def _fill_up(self, x: Tensor) -> Tensor:
+        """Add zeros at the right and at the bottom, up to a multiple of the coarsest pixel."""
+        stride = 2 ** (self.depth - 1)
+        return F.pad(x, (0, -x.shape[-1] % stride, 0, -x.shape[-2] % stride))

@@ -52,6 +52,12 @@ def random_mask(
     return (rank < count).view(batch, 1, *grid)
 
 
+def fill_patches(image: Tensor, patch: int = 32) -> Tensor:
+    """Add background at the right and at the bottom, so that patches tile (B, C, H, W)."""
+    height, width = image.shape[-2:]
+    return F.pad(image, (0, -width % patch, 0, -height % patch))
+
+
 class Densify(nn.Module):
     """Turn a sparse feature map into a dense one for the decoder.
 
@@ -161,8 +167,8 @@ class SparK(nn.Module):
         if height % self.patch or width % self.patch or min(height, width) < 2 * self.patch:
             raise UserError(
                 f"SparK cuts slices into patches of {self.patch}×{self.patch} pixels and needs at "
-                f"least 2×2 of them, but these slices have {height}×{width} pixels: choose a "
-                f"voxel size that gives multiples of {self.patch}, such as 64×64 or 96×96."
+                f"least 2×2 of them, but these slices have {height}×{width} pixels: fill them up "
+                "with fill_patches, or choose smaller voxels."
             )
         return height // self.patch, width // self.patch
 

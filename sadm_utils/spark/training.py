@@ -11,7 +11,7 @@ from sadm_utils import device
 from sadm_utils.config import Config, TrainConfig, to_dict
 from sadm_utils.data.stage import healthy, open_data, training_slices
 from sadm_utils.runs import Run, Stage, compute_once
-from sadm_utils.spark.model import SparK
+from sadm_utils.spark.model import SparK, fill_patches
 from sadm_utils.stages import Metrics, Weights
 from sadm_utils.training import TrainedModule, fit
 
@@ -40,7 +40,8 @@ class SparkTraining(TrainedModule):
         self.model = model
 
     def training_step(self, batch: Mapping[str, torch.Tensor], index: int) -> torch.Tensor:
-        loss, _ = self.model(batch["image"], generator=self.step_generator())
+        image = fill_patches(batch["image"], self.model.patch)
+        loss, _ = self.model(image, generator=self.step_generator())
         self.log("loss", loss.detach(), on_step=False, on_epoch=True)
         return loss
 

@@ -67,8 +67,15 @@ def test_images_of_a_batch_do_not_mix() -> None:
 
 
 def test_misuse_is_refused() -> None:
-    image = torch.rand(1, 1, 12, 16)
-    with pytest.raises(ValueError, match="not divisible by 8"):
-        SegmentationUNet(8)(image, image)
     with pytest.raises(ValueError, match="needs a reconstruction"):
-        SegmentationUNet(8, depth=2)(None, image)
+        SegmentationUNet(8, depth=2)(None, torch.rand(1, 1, 12, 16))
+
+
+@torch.no_grad()
+def test_a_side_that_cannot_be_halved_is_filled_up_with_background() -> None:
+    net = SegmentationUNet(8, depth=3)
+    image, other = torch.rand(2, 2, 1, 10, 15).unbind()
+    larger = [torch.nn.functional.pad(x, (0, 1, 0, 2)) for x in (other, image)]
+    found = net(other, image)
+    assert found.shape == image.shape
+    assert torch.equal(found, net(*larger)[..., :10, :15])

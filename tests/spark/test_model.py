@@ -8,7 +8,7 @@ import torch
 
 from sadm_utils.errors import UserError
 from sadm_utils.reference.names import reference_names
-from sadm_utils.spark.model import SparK, encoder_state, load_pretrained, random_mask
+from sadm_utils.spark.model import SparK, encoder_state, fill_patches, load_pretrained, random_mask
 from sadm_utils.spark.resnet import ResNet
 from sadm_utils.spark.sparse import Visible
 from tests.golden.compare import gradient_norms, norm_error, relative_error
@@ -125,6 +125,14 @@ def test_mask_is_drawn_from_the_generator():
     image = torch.rand(3, 1, 64, 64)
     losses = [model(image, generator=torch.Generator().manual_seed(s))[0] for s in (0, 0, 1)]
     assert losses[0] == losses[1] != losses[2]
+
+
+def test_background_fills_slices_up_to_whole_patches():
+    image = torch.rand(2, 1, 52, 64)
+    whole = fill_patches(image)
+    assert whole.shape == (2, 1, 64, 64) and torch.equal(whole[..., :52, :], image)
+    assert not whole[..., 52:, :].any()
+    assert torch.equal(fill_patches(whole), whole)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (80, 80), (64, 32)])

@@ -1,0 +1,157 @@
+"""The stages of a comparison method: trained once, refused if they do not fit, evaluated."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from sadm_utils.baselines.registry import METHODS, method_class
+from sadm_utils.baselines.stage import (
+    baseline_results,
+    evaluate_baseline,
+    evaluation_name,
+    finished_baselines,
+    load_maps,
+)
+from sadm_utils.baselines.training import (
+    baseline_stage,
+    load_baseline,
+    settings_of,
+    stage_name,
+    train_baseline,
+)
+from sadm_utils.config import flatten, load_config
+from sadm_utils.device import generator
+from sadm_utils.errors import UserError
+from sadm_utils.evaluation import stage as chapter6
+from tests.baselines.conftest import SMALL
+
+
+@pytest.fixture
+def trained(open_prepared):
+    run = open_prepared()
+    train_baseline(run, "ae")
+    return run
+
+
+def test_chain_of_one_method(trained, capsys):
+    evaluate_baseline(trained, "ae")
+    folder = trained.path / evaluation_name("ae")
+    rows, extra = baseline_results(trained, "ae")
+    assert set(rows["method"]) == {"AE"} and set(rows["annotations"]) == {""}
+    assert set(rows["test_set"]) == {"Brats21", "MSLUB", "DRAEM"}
+    assert {"best_dice", "auprc", "dice"} <= set(rows["metric"])
+    assert {t["test_set"] for t in extra["thresholds"]} == {"Brats21", "DRAEM"}
+    assert extra["healthy_l1"]["n"] == 2 and 0 < extra["healthy_l1"]["mean"] < 1
+    subjects = pd.read_csv(folder / "subjects.csv")
+    dice = subjects[(subjects["metric"] == "best_dice") & (subjects["test_set"] == "Brats21")]
+    line = rows[(rows["metric"] == "best_dice") & (rows["test_set"] == "Brats21")].iloc[0]
+    assert line["mean"] == pytest.approx(dice["value"].mean()) and line["n"] == len(dice) == 2
+    assert finished_baselines(trained) == ["ae"]
+    capsys.readouterr()
+    evaluate_baseline(trained, "ae")
+    assert "reused" in capsys.readouterr().out
+
+
+def test_kept_maps_are_what_the_method_makes(trained):
+    evaluate_baseline(trained, "ae", show=len)
+    kept = load_maps(trained, "ae", "Brats21")
+    method = load_baseline(trained, "ae")
+    score = method.anomaly_map(kept["image"], kept["mask"], trained.config.evaluation, 0)
+    assert np.allclose(kept["score"], score, atol=2e-3) and kept["score"].max() > 0
+    rebuilt = method.reconstruction(kept["image"], 0)
+    assert np.allclose(kept["reconstruction"], rebuilt, atol=2e-3)
+    assert kept["seg"].any() and kept["seg"].dtype == np.uint8
+
+
+def test_training_is_reused_and_repeats(trained, open_prepared, capsys):
+    first = json.loads((trained.path / "baseline-ae" / "record.json").read_text())
+    assert first["metrics"]["healthy_l1"] > 0 and first["metrics"]["epochs"] == 2
+    capsys.readouterr()
+    assert train_baseline(open_prepared(), "ae") == first
+    assert "reused" in capsys.readouterr().out
+
+
+def test_another_setting_is_refused_and_an_unused_one_is_not(trained, open_prepared):
+    with pytest.raises(UserError, match=r"baselines\.width = 4.*08_baselines"):
+        load_baseline(open_prepared(baselines__width=8), "ae")
+    unused = open_prepared(baselines__kl_weight=2.0, cddpm__width=16, draem__threshold=0.4)
+    load_baseline(unused, "ae")
+    assert baseline_stage(unused, "ae").complete
+
+
+def test_weights_are_loaded_strictly(trained):
+    method = load_baseline(trained, "ae")
+    assert not method.training and not any(p.requires_grad for p in method.parameters())
+    extra = {**method.state_dict(), "more": torch.zeros(1)}
+    with pytest.raises(RuntimeError, match="more"):
+        method.load_state_dict(extra)
+
+
+def test_evaluation_needs_a_trained_method(open_prepared):
+    with pytest.raises(UserError, match=r"'baseline-vae' is missing.*08_baselines"):
+        evaluate_baseline(open_prepared(), "vae")
+
+
+def test_a_subject_that_was_trained_on_is_refused(trained, monkeypatch):
+    real = chapter6.test_sets
+
+    def with_a_known_one(run, store):
+        known = store["IXI_train_fold0"]
+        return {**real(run, store), "Brats21": (known.subset(slice(0, 0)), known)}
+
+    monkeypatch.setattr(chapter6, "test_sets", with_a_known_one)
+    with pytest.raises(UserError, match="trained on"):
+        evaluate_baseline(trained, "ae", show=len)
+
+
+def test_a_diverged_training_names_its_own_setting(open_prepared, monkeypatch):
+    method = method_class("ddpm")
+    monkeypatch.setattr(
+        method, "loss", lambda self, batch, draw: self.unet.head.weight.sum() * float("nan")
+    )
+    with pytest.raises(UserError, match=r"lower baselines\.diffusion_train\.learning_rate"):
+        train_baseline(open_prepared(), "ddpm")
+
+
+class Recorder:
+    """A configuration that notes which settings are read."""
+
+    def __init__(self, node: Any, read: set[str], prefix: str = "") -> None:
+        self._node, self._read, self._prefix = node, read, prefix
+
+    def __getattr__(self, name: str) -> Any:
+        value, key = getattr(self._node, name), f"{self._prefix}{name}"
+        if dataclasses.is_dataclass(value):
+            return Recorder(value, self._read, f"{key}.")
+        if name in {f.name for f in dataclasses.fields(self._node)}:
+            self._read.add(key)
+        return value
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_names_all_settings_that_it_reads(name, batch):
+    config, read = load_config("smoke", SMALL), set()
+    cls = method_class(name)
+    method = cls(Recorder(config, read))
+    method.loss(batch, generator(1))
+    declared = set(flatten(settings_of(config, cls.uses)))
+    if cls.pretrained:  # of which the stage spark is made
+        declared |= {key for key in read if key.startswith("encoder.")}
+    assert read <= declared, f"add {sorted(read - declared)} to {cls.__name__}.uses"
+    volume = batch["image"][:, 0].permute(1, 2, 0).numpy().repeat(2, axis=2)
+    method.eval().anomaly_map(volume, volume > 0, config.evaluation, 0)
+    declared |= set(flatten(settings_of(config, cls.test_uses)))
+    assert read <= declared, f"add {sorted(read - declared)} to {cls.__name__}.test_uses"
+
+
+def test_stage_names():
+    assert stage_name("ae") == "baseline-ae"
+    with pytest.raises(UserError, match="did you mean"):
+        stage_name("aee")
