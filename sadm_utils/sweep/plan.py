@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +194,7 @@ class _ChainPlanner:
         ids = tuple(parent.id for parent in parents)
         parts = [source.stem, common, own, _without_speed(overrides), ids]
         parameters = {**common, "OVERRIDES": overrides, **own}
-        check_parameters(source, {**parameters, "RUN_DIR": ""})
+        _check_names(source, (*parameters, "RUN_DIR"))
         what = " ".join([source.stem, *str(stages[0]).split("-")[1:2]])
         title = f"{what} ({self.place})" if self.place and kind != "01" else what
         point = Point(
@@ -201,6 +202,12 @@ class _ChainPlanner:
         )
         self.points.append(point)
         return point
+
+
+@cache
+def _check_names(source: Path, names: tuple[str, ...]) -> None:
+    """Refuse parameters that a notebook does not have; read once for all of its points."""
+    check_parameters(source, dict.fromkeys(names))
 
 
 def _notebook(kind: str) -> Path:

@@ -82,7 +82,7 @@ def test_means_by_hand(tmp_path: Path) -> None:
     assert line["sd_runs"] == pytest.approx(0.3 / math.sqrt(2))
     assert (line["n_subjects"], line["n_runs"]) == (2, 2)
     interval = bootstrap_interval([0.3, 0.6], np.random.default_rng(0), RESAMPLES)
-    assert (line["low"], line["high"]) == (interval.low, interval.high)
+    assert (line["low"], line["high"]) == pytest.approx((interval.low, interval.high))
     assert row(found.table, "plain", "cDDPM")["mean"] == pytest.approx(0.225)
 
 
