@@ -111,7 +111,9 @@ class SegmentationUNet(nn.Module):
             features.append(x)
         return features
 
-    def forward(self, reconstruction: Tensor | None, image: Tensor) -> Tensor:
+    def forward(
+        self, reconstruction: Tensor | None, image: Tensor, known: list[Tensor] | None = None
+    ) -> Tensor:
         """Predict anomaly logits; their sigmoid is the supervised map ŷ.
 
         Parameters
@@ -120,6 +122,8 @@ class SegmentationUNet(nn.Module):
             Reconstruction x̂ on the [0, 1] scale, (B, 1, H, W); unused if `residual` is False.
         image : Tensor
             Image x in [0, 1], (B, 1, H, W); H and W divisible by 2^(depth − 1).
+        known : list of Tensor, optional
+            Features of the image from `encode`, which are the same for all its reconstructions.
 
         Returns
         -------
@@ -134,6 +138,9 @@ class SegmentationUNet(nn.Module):
             features = self.encode(image)
         elif reconstruction is None:
             raise ValueError("A network with residual=True needs a reconstruction.")
+        elif known is not None:
+            own = self.encode(image - reconstruction)
+            features = [torch.cat(pair, dim=1) for pair in zip(own, known, strict=True)]
         else:  # both branches in one batch: no operation of the encoder mixes images
             both = self.encode(torch.cat([image - reconstruction, image]))
             features = [torch.cat(f.chunk(2), dim=1) for f in both]

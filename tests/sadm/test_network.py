@@ -72,3 +72,11 @@ def test_misuse_is_refused() -> None:
         SegmentationUNet(8)(image, image)
     with pytest.raises(ValueError, match="needs a reconstruction"):
         SegmentationUNet(8, depth=2)(None, image)
+
+
+def test_features_of_the_image_can_be_computed_once_for_many_reconstructions() -> None:
+    net = filled(SegmentationUNet(width=8, depth=2)).eval()
+    x, *others = torch.rand(4, 2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    known = net.encode(x)
+    for other in others:
+        torch.testing.assert_close(net(other, x, known), net(other, x))
