@@ -17,6 +17,8 @@ _SHIFT = 23 - MANTISSA_BITS
 _FIRST = (127 + LOWEST) << MANTISSA_BITS
 BINS = ((HIGHEST - LOWEST) << MANTISSA_BITS) + 1
 """Bin 0 holds all scores below 2^LOWEST."""
+COARSE = 64
+"""Bins that make one coarse bin, 1/64 of the score wide: fine enough for an interval."""
 
 
 def bin_of(score: np.ndarray) -> np.ndarray:
@@ -107,6 +109,32 @@ class ScoreHistogram:
         first = found - lesion + 1
         low = lesion @ (first / (first + wrong)) / positives
         return float(value), float(max(high - value, value - low))
+
+    def healthy_threshold(self, rate: float) -> float:
+        """The threshold at which at most a given share of the healthy voxels is marked.
+
+        Parameters
+        ----------
+        rate : float in [0, 1)
+            Tolerated false-positive rate FP / (FP + TN).
+
+        Returns
+        -------
+        float
+            The lower edge of a bin that holds healthy voxels, the lowest that keeps the rate; the
+            edge above all of them where even the highest bin is too much. It is at most one bin
+            above the exact `sadm_utils.evaluation.thresholds.healthy_thresholds`. ``nan`` without
+            a healthy voxel.
+        """
+        if not 0 <= rate < 1:
+            raise ValueError(f"a false-positive rate lies in [0, 1), got {rate}")
+        filled = np.flatnonzero(self.healthy)[::-1]
+        if not filled.size:
+            return float("nan")
+        marked = np.cumsum(self.healthy[filled])
+        kept = int(np.searchsorted(marked, rate * marked[-1] + 1e-9, side="right"))
+        number = int(filled[kept - 1] if kept else filled[0] + 1)
+        return lower_edge(number) if number < BINS else float("inf")
 
     def _above(self) -> tuple[np.ndarray, np.ndarray]:
         """Lesion and healthy voxels in each bin and above, highest bin first."""

@@ -4,17 +4,16 @@ Conventions, the same in every function:
 
 * A voxel is *predicted* where ``score >= threshold``.
 * ``mask=None`` counts every voxel of the volume, background included, as in the paper; the score
-  is 0 there, so only the background adds easy true negatives (AUROC and specificity rise, Dice,
+  is 0 there, so the background adds easy true negatives alone (AUROC and specificity rise, Dice,
   precision, recall and average precision do not). With a mask only its voxels count.
 * A question without an answer is ``nan``, never 0 or 1: Dice, recall, average precision and AUROC
   without a lesion in the truth; precision with nothing predicted; AUROC with lesion everywhere.
   Means over subjects leave ``nan`` out and report how many they used.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import ndimage
 
 NAN = float("nan")
 
@@ -132,6 +131,21 @@ class Ranking:
     positives: int
     total: int
 
+    def with_background(self, voxels: int) -> "Ranking":
+        """The same map with so many healthy voxels of score 0 more: those outside the brain."""
+        return replace(
+            self,
+            predicted=self.predicted + np.where(self.thresholds <= 0, voxels, 0),
+            ties=self.ties + np.where(self.thresholds == 0, voxels, 0),
+            total=self.total + voxels,
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """``best_dice``, ``best_threshold``, ``auprc`` and ``auroc``."""
+        best, threshold = _best_dice(self)
+        curves = {"auprc": _average_precision(self), "auroc": _auroc(self)}
+        return {"best_dice": best, "best_threshold": threshold, **curves}
+
 
 def rank(score: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -> Ranking:
     """Sort a score map against the lesion mask: see `Ranking`."""
@@ -223,14 +237,7 @@ def volume_metrics(
     (validation) ``threshold``, ``dice``, ``precision``, ``recall``, ``specificity``.
     """
     ranking = rank(score, truth, mask)
-    best, best_at = _best_dice(ranking)
-    result = {
-        "best_dice": best,
-        "best_threshold": best_at,
-        "auprc": _average_precision(ranking),
-        "auroc": _auroc(ranking),
-        "lesion_voxels": float(ranking.positives),
-    }
+    result = {**ranking.metrics(), "lesion_voxels": float(ranking.positives)}
     if threshold is not None:
         decision = confusion_at(score, truth, threshold, mask)
         for name in ("dice", "precision", "recall", "specificity"):
@@ -269,32 +276,15 @@ def l1_error(
     return reconstruction_error(image, reconstruction, mask, power=1)
 
 
-def hausdorff(
-    prediction: np.ndarray,
-    truth: np.ndarray,
-    spacing: float | tuple[float, ...] = 1.0,
-    percentile: float = 100.0,
-) -> float:
-    """Hausdorff distance between the surfaces of two masks, in units of ``spacing``.
+def reconstruction_errors(
+    image: np.ndarray, reconstruction: np.ndarray, mask: np.ndarray, seg: np.ndarray
+) -> dict[str, float]:
+    """Mean absolute error in healthy tissue and in the lesion, and the ratio of the two.
 
-    Parameters
-    ----------
-    prediction, truth : array (X, Y, Z), > 0 inside
-    spacing : float or one per axis
-        Voxel size; with millimeters the result is in millimeters (the reference stays in voxels).
-    percentile : float
-        100 for the farthest point, 95 for the robust variant.
-
-    Returns
-    -------
-    float, ``nan`` when either mask is empty.
+    Returns ``l1_healthy`` (brain without lesion), ``l1_lesion`` and ``l1_ratio`` (lesion over
+    healthy). ``nan`` where there is no such voxel; the ratio also where the healthy error is 0.
     """
-    a, b = np.asarray(prediction) > 0, np.asarray(truth) > 0
-    if not a.any() or not b.any():
-        return NAN
-    box = ndimage.find_objects((a | b).astype(np.uint8))[0]
-    solids = (np.pad(a[box], 1), np.pad(b[box], 1))
-    a, b = (solid & ~ndimage.binary_erosion(solid) for solid in solids)
-    to_b = ndimage.distance_transform_edt(~b, sampling=spacing)[a]
-    to_a = ndimage.distance_transform_edt(~a, sampling=spacing)[b]
-    return float(max(np.percentile(to_b, percentile), np.percentile(to_a, percentile)))
+    lesion = np.asarray(seg) > 0
+    healthy = l1_error(image, reconstruction, (np.asarray(mask) > 0) & ~lesion)
+    sick = l1_error(image, reconstruction, lesion)
+    return {"l1_healthy": healthy, "l1_lesion": sick, "l1_ratio": _ratio(sick, healthy)}

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sadm_utils.evaluation.comparisons import rank_rows
 from sadm_utils.evaluation.findings import CLAIMS, Row
 from sadm_utils.evaluation.statistics import compare
+from sadm_utils.evaluation.tables import METRIC_NAMES, NOTHING
 
 Finding = Mapping[str, Any]
 GAINS: tuple[tuple[str, str, str], ...] = (
@@ -131,6 +133,23 @@ def best_method(subjects: pd.DataFrame, test_set: str, metric: str = "best_dice"
     chosen = subjects[(subjects["test_set"] == test_set) & (subjects["metric"] == metric)]
     means = chosen.fillna({"annotations": ""}).groupby(["method", "annotations"])["value"].mean()
     return means.idxmax()
+
+
+def winners_table(
+    subjects: pd.DataFrame,
+    metrics: Sequence[str] = ("best_dice", "dice", "dice_fpr5", "auprc", "lesion_f1", "assd"),
+) -> pd.DataFrame:
+    """The best method of each test set under each protocol; a dash where it was not measured."""
+    lines = []
+    for metric in metrics:
+        line = {"protocol": METRIC_NAMES[metric]}
+        for test_set in dict.fromkeys(subjects["test_set"]):
+            try:
+                line[test_set] = " ".join(rank_rows(subjects, test_set, metric).index[0]).strip()
+            except ValueError:
+                line[test_set] = NOTHING
+        lines.append(line)
+    return pd.DataFrame(lines)
 
 
 def values_of(

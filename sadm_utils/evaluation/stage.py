@@ -13,13 +13,13 @@ import torch
 
 from sadm_utils import device
 from sadm_utils.cddpm.training import load_cddpm
-from sadm_utils.config import to_dict
+from sadm_utils.config import Config, to_dict
 from sadm_utils.data.stage import healthy, open_data
 from sadm_utils.data.store import Store, Volumes
 from sadm_utils.errors import UserError
 from sadm_utils.evaluation.findings import check_findings
 from sadm_utils.evaluation.metrics import best_dice, l1_error
-from sadm_utils.evaluation.protocol import Scored, subject_rows, validation_thresholds
+from sadm_utils.evaluation.protocol import Healthy, Scored, measure_healthy, measure_set
 from sadm_utils.evaluation.scoring import VolumeMaps, maps_of_split, scores
 from sadm_utils.evaluation.statistics import bootstrap_interval, summarize
 from sadm_utils.evaluation.tables import write_results
@@ -35,6 +35,7 @@ from sadm_utils.sadm.training import (
 )
 
 SYNTHETIC, SYNTHETIC_SALT, KEPT_MAPS = "DRAEM", 29, 4
+Look = Callable[[int, VolumeMaps], None]
 
 
 @cache
@@ -82,52 +83,75 @@ def _evaluate(run: Run, folder: Path, show: Callable[[str], None]) -> dict[str, 
     sets, names = test_sets(run, store), finished_networks(run)
     check_unseen(run, store, sets, names)
     model, networks = load_cddpm(run), {name: load_network(run, *name) for name in names}
-    rows: list[dict[str, Any]] = []
-    beta_rows: list[dict[str, Any]] = []
+    errors: list[float] = []
+    tables: dict[str, list[dict[str, Any]]] = {"subjects": [], "whole": [], "beta": []}
     limits: list[dict[str, Any]] = []
 
-    def maps(volumes: Volumes) -> Iterator[VolumeMaps]:
-        return maps_of_split(volumes, model, networks, settings, run.seed)
+    def scored(volumes: Volumes, look: Look | None = None) -> Iterator[Scored]:
+        maps = maps_of_split(volumes, model, networks, settings, run.seed)
+        for number, result in enumerate(maps):
+            if look:
+                look(number, result)
+            yield _scored(result, run.config)
 
+    def look_at_healthy(number: int, result: VolumeMaps) -> None:
+        errors.append(l1_error(result.image, result.reconstruction, result.mask))
+
+    healthy_sets = [healthy(run, store, part) for part in ("val", "test")]
+    show(f"healthy: {len(healthy_sets[0])} validation and {len(healthy_sets[1])} test subjects")
+    well = measure_healthy(scored(healthy_sets[0]), scored(healthy_sets[1], look_at_healthy))
     for name, (validation, test) in sets.items():
         show(f"{name}: {len(validation)} validation and {len(test)} test subjects")
-        thresholds = validation_thresholds(_scored(m, settings.median) for m in maps(validation))
-        limits += [
-            {"method": method, "annotations": source, "test_set": name, "threshold": float(value)}
-            for (method, source), value in thresholds.items()
-        ]
-        for number, result in enumerate(maps(test)):
-            rows += subject_rows(name, _scored(result, settings.median), thresholds)
-            beta_rows += _beta_rows(name, result, settings.betas)
+
+        def look(number: int, result: VolumeMaps, name: str = name) -> None:
+            tables["beta"] += _beta_rows(name, result, settings.betas)
             if number < KEPT_MAPS:
                 save_maps(folder / "maps" / name, result)
-    reconstructed = maps_of_split(healthy(run, store, "test"), model, {}, settings, run.seed)
-    errors = [l1_error(r.image, r.reconstruction, r.mask) for r in reconstructed]
-    return _write_results(run, folder, pd.DataFrame(rows), errors, pd.DataFrame(beta_rows), limits)
+
+        parts = scored(validation), scored(test, look)
+        found = measure_set(name, *parts, well, run.seed, settings.bootstrap)
+        tables["subjects"] += found.subjects
+        tables["whole"] += found.whole
+        limits += [
+            {"method": method, "annotations": source, "test_set": name, "threshold": float(value)}
+            for (method, source), value in found.thresholds.items()
+        ]
+    extra = {"thresholds": limits, "healthy_rates": healthy_rates(well)}
+    frames = {name: pd.DataFrame(rows) for name, rows in tables.items()}
+    return _write_results(run, folder, frames, errors, extra)
 
 
 def _write_results(
     run: Run,
     folder: Path,
-    subjects: pd.DataFrame,
+    tables: Mapping[str, pd.DataFrame],
     errors: list[float],
-    curve: pd.DataFrame,
-    thresholds: list[dict[str, Any]],
+    extra: dict[str, Any],
 ) -> dict[str, Any]:
     """Summarize the values of all subjects with bootstrap intervals, and write the tables."""
-    resamples = run.config.evaluation.bootstrap
-    summary = summarize(subjects, run.seed, resamples)
+    resamples, subjects = run.config.evaluation.bootstrap, tables["subjects"]
+    summary = pd.concat([summarize(subjects, run.seed, resamples), tables["whole"]])
     error = bootstrap_interval(errors, np.random.default_rng(run.seed), resamples)
     extra = {
         "profile": run.config.profile,
         "seed": run.seed,
         "healthy_l1": dataclasses.asdict(error),
         "findings": check_findings(subjects, error, run.seed, resamples),
-        "thresholds": thresholds,
-        "beta_curve": _mean_curve(curve) if len(curve) else [],
+        **extra,
+        "beta_curve": _mean_curve(tables["beta"]) if len(tables["beta"]) else [],
     }
-    write_results(folder, summary, extra, subjects)
+    write_results(folder, summary.reset_index(drop=True), extra, subjects)
     return {"healthy_l1": error.mean, "rows": len(summary)}
+
+
+def healthy_rates(well: Healthy) -> list[dict[str, Any]]:
+    """For each row and rate: the threshold, and what share of healthy test brains it marks."""
+    return [
+        {"method": method, "annotations": source, "rate": rate, "threshold": float(limit),
+         "marked": well.marked.get((method, source), {}).get(rate)}
+        for (method, source), limits in well.thresholds.items()
+        for rate, limit in limits.items()
+    ]  # fmt: skip
 
 
 def check_unseen(
@@ -223,8 +247,16 @@ def read_maps(file: Path) -> VolumeMaps:
         )
 
 
-def _scored(maps: VolumeMaps, median: int) -> Scored:
-    return Scored(maps.subject, maps.mask, maps.seg, scores(maps, median))
+def _scored(maps: VolumeMaps, config: Config) -> Scored:
+    return Scored(
+        maps.subject,
+        maps.mask,
+        maps.seg,
+        scores(maps, config.evaluation.median),
+        config.data.voxel_mm,
+        maps.image,
+        {("cDDPM", ""): maps.reconstruction},
+    )
 
 
 def _beta_rows(test_set: str, maps: VolumeMaps, count: int) -> list[dict[str, Any]]:

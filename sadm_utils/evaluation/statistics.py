@@ -5,6 +5,7 @@ resampled. All functions leave ``nan`` values out (metrics that do not exist for
 report how many subjects remain.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,6 +115,47 @@ def summarize(subjects: pd.DataFrame, seed: int = 0, n: int = 2000) -> pd.DataFr
         interval = bootstrap_interval(group["value"].to_numpy(), np.random.default_rng(seed), n)
         rows.append(dict(zip(keys, key, strict=True)) | vars(interval))
     return pd.DataFrame(rows, columns=list(ROW_COLUMNS))
+
+
+def summarize_runs(
+    subjects: pd.DataFrame,
+    runs: Sequence[str] = ("seed", "fold"),
+    seed: int = 0,
+    n: int = 2000,
+) -> pd.DataFrame:
+    """Mean ± sd over runs (trainings with other seeds, folds), and an interval over subjects.
+
+    The two answer different questions: the sd says how much another training would change the
+    mean, the interval how much other subjects would. Each leaves the other out.
+
+    Parameters
+    ----------
+    subjects : DataFrame
+        As in `summarize`, with columns that tell the runs apart; ``variant`` too if there is one.
+    runs : sequence of str
+        Names of these columns.
+
+    Returns
+    -------
+    DataFrame
+        [variant,] method, annotations, test_set, metric, mean (of the runs' means), sd (sample
+        standard deviation of the runs' means; ``nan`` with one run), low, high (95 % bootstrap
+        interval over subjects, each averaged over its runs), n (subjects), runs.
+    """
+    missing = {*SUBJECT_COLUMNS, *runs} - set(subjects.columns)
+    if missing:
+        raise ValueError(f"the table of subjects lacks the columns {sorted(missing)}")
+    keys = [k for k in ("variant", "method", "annotations", "test_set", "metric")
+            if k in subjects.columns]  # fmt: skip
+    rows = []
+    for key, group in subjects.groupby(keys, sort=False, dropna=False):
+        means = group.groupby(list(runs), dropna=False)["value"].mean().dropna()
+        each = group.groupby("subject")["value"].mean().to_numpy()
+        interval = bootstrap_interval(each, np.random.default_rng(seed), n)
+        found = {"mean": means.mean(), "sd": means.std(ddof=1), "low": interval.low,
+                 "high": interval.high, "n": interval.n, "runs": len(means)}  # fmt: skip
+        rows.append(dict(zip(keys, key, strict=True)) | found)
+    return pd.DataFrame(rows)
 
 
 def compare(

@@ -1,7 +1,7 @@
 """Results as tidy rows, as tables to read, and as files.
 
-One row is one (method, annotations, test_set, metric) with mean, sd, low, high, n; values are
-fractions in [0, 1] and become percentages only when they are shown.
+One row is one (method, annotations, test_set, metric) with mean, sd, low, high, n; shares are
+fractions in [0, 1] and become percentages only when they are shown, distances are in mm.
 """
 
 import json
@@ -13,18 +13,46 @@ from typing import Any
 import pandas as pd
 
 from sadm_utils.errors import UserError
+from sadm_utils.evaluation.lesions import SIZES
 from sadm_utils.evaluation.statistics import ROW_COLUMNS
 from sadm_utils.runs import write_atomic
 
 METRIC_NAMES = {
     "best_dice": "⌈Dice⌉",
+    "pooled_best_dice": "pooled ⌈Dice⌉",
     "dice": "Dice",
+    "dice_fpr1": "Dice at 1 % FPR",
+    "dice_fpr5": "Dice at 5 % FPR",
+    "dice_fpr10": "Dice at 10 % FPR",
     "auprc": "AUPRC",
+    "auprc_brain": "AUPRC in the brain",
+    "pooled_auprc": "pooled AUPRC",
     "auroc": "AUROC",
+    "auroc_brain": "AUROC in the brain",
     "precision": "precision",
     "recall": "recall",
     "specificity": "specificity",
+    "specificity_brain": "specificity in the brain",
+    "detection_auroc": "detection AUROC",
+    "slice_auroc": "slice AUROC",
+    "lesion_sensitivity": "lesion sensitivity",
+    "lesion_precision": "lesion precision",
+    "lesion_f1": "lesion F1",
+    **{
+        f"lesion_{rate.lower()}_{size}": f"lesion {rate}, {size}"
+        for size in SIZES
+        for rate in ("sensitivity", "precision", "F1")
+    },
+    "hd95": "HD95 in mm",
+    "assd": "ASSD in mm",
+    "l1_healthy": "l1 error, healthy",
+    "l1_lesion": "l1 error, lesion",
+    "l1_ratio": "l1 error, ratio",
 }
+"""Every metric that is measured, by its name in the files; all are defined in book/protocols.md."""
+LOWER_IS_BETTER = ("hd95", "assd", "l1_healthy")
+NO_PERCENTAGE = {"hd95": 1, "assd": 1, "l1_healthy": 4, "l1_lesion": 4, "l1_ratio": 2}
+"""Digits after the point of what is no share."""
 NOTHING = "–"
 
 
@@ -34,11 +62,15 @@ def format_value(
     low: float = math.nan,
     high: float = math.nan,
     percent: bool = True,
+    places: int = 4,
 ) -> str:
-    """Write ``58.55 ± 0.78 [56.1, 60.9]``; parts that are ``nan`` are left out."""
+    """Write ``58.55 ± 0.78 [56.1, 60.9]``; parts that are ``nan`` are left out.
+
+    What is no percentage has so many ``places`` after the point.
+    """
     if math.isnan(mean):
         return NOTHING
-    factor, digits = (100, (2, 1)) if percent else (1, (4, 4))
+    factor, digits = (100, (2, 1)) if percent else (1, (places, places))
     text = f"{factor * mean:.{digits[0]}f}"
     if not math.isnan(sd):
         text += f" ± {factor * sd:.{digits[0]}f}"
@@ -74,7 +106,10 @@ def results_table(
     for row in rows.to_dict("records"):
         line = table.setdefault((row["method"], row["annotations"]), {})
         bounds = (row["low"], row["high"]) if interval else ()
-        line[f"{row['test_set']} {row['metric']}"] = format_value(row["mean"], row["sd"], *bounds)
+        places = NO_PERCENTAGE.get(row["metric"])
+        how = {} if places is None else {"percent": False, "places": places}
+        cell = format_value(row["mean"], row["sd"], *bounds, **how)
+        line[f"{row['test_set']} {row['metric']}"] = cell
     lines = []
     for (method, annotations), line in table.items():
         empty = annotations is None or annotations != annotations or annotations == ""

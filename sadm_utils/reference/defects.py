@@ -17,9 +17,9 @@ from sadm_utils.evaluation.metrics import (
     Confusion,
     best_dice,
     confusion_at,
-    hausdorff,
     slice_dice,
 )
+from sadm_utils.evaluation.surfaces import hausdorff
 from sadm_utils.evaluation.thresholds import halving_threshold
 from sadm_utils.records import read_header
 from sadm_utils.reference import released_rules

@@ -17,9 +17,9 @@ from sadm_utils.evaluation.metrics import (
     auroc,
     average_precision,
     confusion_at,
-    hausdorff,
     reconstruction_error,
 )
+from sadm_utils.evaluation.surfaces import hausdorff
 from sadm_utils.evaluation.thresholds import halving_threshold
 
 SLICE_AXIS = 0

@@ -105,13 +105,15 @@ class SegmentationUNet(nn.Module):
 
     def encode(self, x: Tensor) -> list[Tensor]:
         """Encode images (B, 1, H, W) into features of each scale, (B, width·2^i, H/2^i, W/2^i)."""
-        features = []
+        features, x = [], self._fill_up(x)
         for i, block in enumerate(self.down):
             x = block(F.avg_pool2d(x, 2) if i > 0 else x)
             features.append(x)
         return features
 
-    def forward(self, reconstruction: Tensor | None, image: Tensor) -> Tensor:
+    def forward(
+        self, reconstruction: Tensor | None, image: Tensor, known: list[Tensor] | None = None
+    ) -> Tensor:
         """Predict anomaly logits; their sigmoid is the supervised map ŷ.
 
         Parameters
@@ -121,6 +123,8 @@ class SegmentationUNet(nn.Module):
         image : Tensor
             Image x in [0, 1], (B, 1, H, W); sides that cannot be halved `depth` − 1 times are
             filled up with background on the way in.
+        known : list of Tensor, optional
+            Features of the image from `encode`, which are the same for all its reconstructions.
 
         Returns
         -------
@@ -128,11 +132,14 @@ class SegmentationUNet(nn.Module):
             Logits, (B, 1, H, W).
         """
         if not self.residual:
-            features = self.encode(self._fill_up(image))
+            features = self.encode(image)
         elif reconstruction is None:
             raise ValueError("A network with residual=True needs a reconstruction.")
+        elif known is not None:
+            own = self.encode(image - reconstruction)
+            features = [torch.cat(pair, dim=1) for pair in zip(own, known, strict=True)]
         else:  # both branches in one batch: no operation of the encoder mixes images
-            both = self.encode(self._fill_up(torch.cat([image - reconstruction, image])))
+            both = self.encode(torch.cat([image - reconstruction, image]))
             features = [torch.cat(f.chunk(2), dim=1) for f in both]
         x = features.pop()
         for block in self.up:

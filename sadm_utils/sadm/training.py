@@ -263,6 +263,8 @@ def supervised_map(
     for start in range(0, len(image), batch_size):
         part = slice(start, start + batch_size)
         with device.autocast(target):
-            maps = [network(r[part].to(target), image[part].to(target)).sigmoid() for r in used]
+            x = image[part].to(target)
+            known = network.encode(x) if network.residual else None
+            maps = [network(r[part].to(target), x, known).sigmoid() for r in used]
         parts.append(torch.stack([m.float() for m in maps]).mean(0).cpu())
     return torch.cat(parts)

@@ -6,6 +6,7 @@ import pytest
 from sadm_utils.evaluation import histogram
 from sadm_utils.evaluation.histogram import ScoreHistogram, bin_of, lower_edge
 from sadm_utils.evaluation.metrics import average_precision, best_dice, dice_at
+from sadm_utils.evaluation.thresholds import healthy_thresholds
 
 
 def volumes(count: int, levels: int = 0):
@@ -83,6 +84,31 @@ def test_without_a_lesion_there_is_no_answer():
     found = counted([(np.ones(3), np.zeros(3))])
     assert found.positives == 0
     assert np.isnan([*found.best_dice(), *found.average_precision()]).all()
+
+
+@pytest.mark.parametrize("levels", [0, 64])
+def test_healthy_threshold_keeps_the_rate_and_is_the_exact_one_but_for_its_bin(levels):
+    parts = list(volumes(6, levels))
+    found = counted((score, 0 * truth, mask) for score, truth, mask in parts)
+    scores, masks = [p[0] for p in parts], [p[2] for p in parts]
+    inside = np.concatenate([s[m] for s, m in zip(scores, masks, strict=True)])
+    for rate, exact in healthy_thresholds(scores, masks).items():
+        threshold = found.healthy_threshold(rate)
+        assert np.mean(inside >= threshold) <= rate
+        assert threshold == pytest.approx(exact, rel=0 if levels else 2 / 4096)
+
+
+def test_healthy_threshold_by_hand_and_at_the_ends():
+    score = np.array([0.125, 0.25, 0.25, 0.5, 1.0])
+    found = counted([(score, np.array([0, 0, 0, 0, 0])), (np.array([2.0]), np.array([1]))])
+    rates = {0.2: 1.0, 0.4: 0.5, 0.6: 0.5, 0.8: 0.25}  # at 0.6, both voxels of 0.25 are too many
+    assert {rate: found.healthy_threshold(rate) for rate in rates} == rates
+    none = found.healthy_threshold(0.1)
+    assert 1 < none <= 1 + 1 / 4096, "just above the highest healthy score"
+    assert counted([(np.array([1e9]), np.array([0]))]).healthy_threshold(0.1) == np.inf
+    assert np.isnan(ScoreHistogram().healthy_threshold(0.1))
+    with pytest.raises(ValueError, match="lies in"):
+        found.healthy_threshold(1.0)
 
 
 def test_memory_does_not_grow_with_the_volumes():

@@ -13,12 +13,14 @@ from sadm_utils.evaluation.metrics import (
     best_dice,
     confusion_at,
     dice_at,
-    hausdorff,
     l1_error,
+    rank,
     reconstruction_error,
+    reconstruction_errors,
     slice_dice,
     volume_metrics,
 )
+from sadm_utils.evaluation.surfaces import hausdorff
 from tests.golden.compare import relative_error
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -170,11 +172,34 @@ def test_reconstruction_errors_equal_reference():
     assert np.isnan(l1_error(np.ones(2), np.zeros(2), np.zeros(2)))
 
 
-def test_hausdorff_by_hand():
-    a, b = np.zeros((2, 12, 12, 12), np.uint8)
-    a[2, 2, 2] = b[2, 2, 7] = 1
-    assert hausdorff(a, b) == 5
-    assert hausdorff(a, b, spacing=(1, 1, 3)) == 15
-    b[2, 2, 2] = 1
-    assert hausdorff(a, b) == 5 and hausdorff(a, a) == 0
-    assert np.isnan(hausdorff(a, np.zeros_like(a)))
+def test_reconstruction_errors_by_hand():
+    image = np.array([1.0, 0.5, 0.5, 0.25, 0.0])
+    rebuilt = np.array([0.5, 0.5, 0.25, 0.25, 0.5])
+    mask, seg = np.array([1, 1, 1, 1, 0]), np.array([1, 0, 0, 0, 0])
+    found = reconstruction_errors(image, rebuilt, mask, seg)
+    assert found["l1_lesion"] == pytest.approx(0.5)
+    assert found["l1_healthy"] == pytest.approx(0.25 / 3)
+    assert found["l1_ratio"] == pytest.approx(6)
+
+
+def test_reconstruction_errors_without_a_kind_of_tissue_or_error_are_nan():
+    image, rebuilt, mask = np.ones(4), np.full(4, 0.5), np.ones(4)
+    healthy = reconstruction_errors(image, rebuilt, mask, np.zeros(4))
+    assert healthy["l1_healthy"] == 0.5
+    assert np.isnan([healthy["l1_lesion"], healthy["l1_ratio"]]).all()
+    sick = reconstruction_errors(image, rebuilt, mask, np.ones(4))
+    assert sick["l1_lesion"] == 0.5 and np.isnan([sick["l1_healthy"], sick["l1_ratio"]]).all()
+    exact = reconstruction_errors(image, image, mask, np.array([1, 0, 0, 0]))
+    assert exact["l1_healthy"] == 0 and np.isnan(exact["l1_ratio"])
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.3])
+def test_background_can_be_added_to_a_ranking(shift):
+    """As if the volume had been sorted with it, also where scores reach 0 or fall below it."""
+    score, truth = random_case(1, 0)
+    score = score - shift
+    found = rank(score, truth).with_background(5000)
+    padded = np.r_[score.ravel(), np.zeros(5000)], np.r_[truth.ravel(), np.zeros(5000, bool)]
+    assert (score[truth] == 0).any() or shift
+    assert found.metrics() == pytest.approx(rank(*padded).metrics())
+    assert found.metrics()["auroc"] != pytest.approx(rank(score, truth).metrics()["auroc"])

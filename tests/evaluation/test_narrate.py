@@ -15,6 +15,7 @@ from sadm_utils.evaluation.narrate import (
     set_words,
     size_words,
     values_of,
+    winners_table,
 )
 from sadm_utils.evaluation.statistics import Interval
 
@@ -113,3 +114,12 @@ def test_the_best_weight_and_the_price_of_the_sum() -> None:
     })  # fmt: skip
     row = best_weights(curve).iloc[0]
     assert (row["best β"], row["⌈Dice⌉ there"], row["lost by the sum"]) == ("1.0", "60.0", "10.0")
+
+
+def test_winners_may_differ_between_protocols(subjects: pd.DataFrame) -> None:
+    """SADM_res has the best ⌈Dice⌉ and the largest, that is the worst distance."""
+    both = pd.concat([subjects, subjects.assign(metric="assd")])
+    table = winners_table(both, ("best_dice", "assd", "dice")).set_index("protocol")
+    assert table["Brats21"].to_dict() == {
+        "⌈Dice⌉": "SADM_res brats21", "ASSD in mm": "Intensity", "Dice": "–",
+    }  # fmt: skip

@@ -20,6 +20,7 @@ from sadm_utils.evaluation import stage
 from sadm_utils.evaluation.anomaly_map import reconstruction_map
 from sadm_utils.evaluation.histogram import ScoreHistogram
 from sadm_utils.evaluation.metrics import dice_at, l1_error
+from sadm_utils.evaluation.protocol import RATES
 from sadm_utils.evaluation.scoring import VolumeMaps, compute_maps, maps_of_split, scores
 from sadm_utils.evaluation.stage import (
     check_unseen,
@@ -28,7 +29,7 @@ from sadm_utils.evaluation.stage import (
     load_maps,
     synthetic_set,
 )
-from sadm_utils.evaluation.tables import read_results
+from sadm_utils.evaluation.tables import METRIC_NAMES, NO_PERCENTAGE, read_results
 from sadm_utils.runs import Run
 from sadm_utils.sadm.training import load_network, training_volumes
 from tests.conftest import OpenTiny
@@ -57,17 +58,54 @@ def test_every_method_source_and_set_is_scored(run: Run, subjects: pd.DataFrame)
     counts = subjects.groupby("test_set")["subject"].nunique().to_dict()
     assert counts == {"Brats21": 2, "MSLUB": 1, "DRAEM": 2}
     assert not subjects.duplicated(KEYS).any()
-    assert subjects["value"].dropna().between(0, 1 + 1e-9).all()
+    shares = subjects[~subjects["metric"].isin(NO_PERCENTAGE)]["value"].dropna()
+    assert len(shares) and shares.between(0, 1 + 1e-9).all()
+    assert (subjects["value"].dropna() >= 0).all()
+
+
+def test_every_protocol_is_measured(run: Run, subjects: pd.DataFrame) -> None:
+    rows, extra = read_results(run.path / "evaluation")
+    of_set = {"pooled_best_dice", "pooled_auprc", "detection_auroc", "slice_auroc"}
+    assert set(rows["metric"]) == set(METRIC_NAMES)
+    assert set(subjects["metric"]) == set(METRIC_NAMES) - of_set
+    # Only what rebuilds the image has a reconstruction error.
+    assert set(subjects[subjects["metric"] == "l1_ratio"]["method"]) == {"cDDPM"}
+    names = {(r["method"], r["annotations"]) for r in extra["healthy_rates"]}
+    assert names == {(r.method, r.annotations) for r in rows.itertuples()}
+    for rate in extra["healthy_rates"]:
+        assert rate["rate"] in RATES.values() and 0 <= rate["marked"] <= 1
+    counts = rows[rows["metric"] == "detection_auroc"].groupby("test_set")["n"].first()
+    assert counts.to_dict() == {"Brats21": 4, "MSLUB": 3, "DRAEM": 4}, "test and healthy subjects"
+
+
+def test_distances_are_in_millimeters(run: Run, subjects: pd.DataFrame) -> None:
+    """The voxels of the tiny run are 6 mm wide, and no distance between two is less."""
+    found = subjects[subjects["metric"] == "hd95"]["value"].dropna()
+    assert len(found) and found.max() <= 6 * np.linalg.norm((64, 64, 8))
+    assert (found >= 6).mean() > 0.5
+
+
+def test_thresholds_of_healthy_rates_come_from_healthy_validation_subjects(run: Run) -> None:
+    store = open_data(run)
+    volumes, settings = healthy(run, store, "val"), run.config.evaluation
+    every = maps_of_split(volumes, load_cddpm(run), {}, settings, run.seed)
+    inside = np.concatenate([m.residual[m.mask > 0] for m in every])
+    _, extra = read_results(run.path / "evaluation")
+    for entry in extra["healthy_rates"]:
+        if entry["method"] == "cDDPM":
+            assert np.mean(inside >= entry["threshold"]) <= entry["rate"]
+            assert np.mean(inside >= entry["threshold"] * (1 - 1e-3)) >= 0.8 * entry["rate"]
 
 
 def test_best_dice_bounds_dice(subjects: pd.DataFrame) -> None:
-    wide = subjects.pivot(index=KEYS[:4], columns="metric", values="value").dropna()
+    wide = subjects.pivot(index=KEYS[:4], columns="metric", values="value")
+    wide = wide.dropna(subset=["best_dice", "dice"])
     assert len(wide) and (wide["best_dice"] >= wide["dice"] - 1e-9).all()
 
 
 def test_results_agree_with_their_subjects(run: Run, subjects: pd.DataFrame) -> None:
     rows, extra = read_results(run.path / "evaluation")
-    for row in rows.to_dict("records"):
+    for row in rows[rows["metric"].isin(subjects["metric"])].to_dict("records"):
         same = np.all([subjects[k] == row[k] for k in KEYS if k != "subject"], axis=0)
         values = subjects[same]["value"].dropna()
         assert row["n"] == len(values)
@@ -117,7 +155,8 @@ def test_thresholds_come_from_validation_alone(run: Run, subjects: pd.DataFrame)
 
 def test_without_validation_there_is_no_threshold(subjects: pd.DataFrame) -> None:
     metrics = set(subjects[subjects["test_set"] == "MSLUB"]["metric"])
-    assert metrics == {"best_dice", "auprc", "auroc"}
+    assert {"best_dice", "auprc", "dice_fpr5"} <= metrics
+    assert not {"dice", "recall", "lesion_f1", "hd95"} & metrics
 
 
 def test_beta_curve_joins_the_network_and_the_diffusion_model(

@@ -9,6 +9,7 @@ from sadm_utils.evaluation.statistics import (
     compare,
     paired_difference,
     summarize,
+    summarize_runs,
 )
 
 
@@ -84,6 +85,25 @@ def test_summarize_gives_one_row_a_group_that_does_not_depend_on_the_others():
     assert alone.iloc[0].to_dict() == both.iloc[1].to_dict()
     with pytest.raises(ValueError, match="subject"):
         summarize(table().drop(columns="subject"))
+
+
+def test_runs_by_hand():
+    """Two seeds of two subjects: the sd is over the seeds, the interval over the subjects."""
+    columns = ["seed", "subject", "value"]
+    values = pd.DataFrame([(0, "a", 0.1), (0, "b", 0.5), (1, "a", 0.3), (1, "b", 0.7)],
+                          columns=columns)  # fmt: skip
+    values = values.assign(fold=0, method="SADM", annotations="", test_set="ATLAS", metric="dice")
+    (row,) = summarize_runs(values).to_dict("records")
+    assert row["mean"] == pytest.approx(0.4)
+    assert row["sd"] == pytest.approx(np.sqrt(2 * 0.1**2))  # means 0.3 and 0.5
+    assert (row["low"], row["high"]) == (pytest.approx(0.2), pytest.approx(0.6))
+    assert (row["n"], row["runs"]) == (2, 2)
+    (single,) = summarize_runs(values[values["seed"] == 0]).to_dict("records")
+    assert np.isnan(single["sd"]) and single["runs"] == 1
+    both = pd.concat([values.assign(variant=v) for v in ("plain", "gaussian")])
+    assert summarize_runs(both)["variant"].tolist() == ["plain", "gaussian"]
+    with pytest.raises(ValueError, match="fold"):
+        summarize_runs(values.drop(columns="fold"))
 
 
 def test_compare_matches_by_subject():

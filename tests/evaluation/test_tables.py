@@ -50,6 +50,19 @@ def test_table_layout():
         results_table(ROWS.drop(columns="sd"))
 
 
+def test_distances_and_errors_are_no_percentages():
+    rows = pd.DataFrame(
+        [
+            ("cDDPM", "", "ATLAS", "hd95", 12.34, 5.67, 10.0, 15.0, 9),
+            ("cDDPM", "", "ATLAS", "l1_healthy", 0.02346, 0.001, 0.02, 0.03, 9),
+        ],
+        columns=list(ROW_COLUMNS),
+    )
+    table = results_table(rows, ["hd95", "l1_healthy"])
+    assert table["ATLAS HD95 in mm"][0] == "12.3 ± 5.7 [10.0, 15.0]"
+    assert table["ATLAS l1 error, healthy"][0] == "0.0235 ± 0.0010 [0.0200, 0.0300]"
+
+
 def test_text_and_markdown():
     table = results_table(ROWS, ["best_dice"], interval=False)
     text = to_text(table).splitlines()

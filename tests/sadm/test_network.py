@@ -79,3 +79,11 @@ def test_a_side_that_cannot_be_halved_is_filled_up_with_background() -> None:
     found = net(other, image)
     assert found.shape == image.shape
     assert torch.equal(found, net(*larger)[..., :10, :15])
+
+
+def test_features_of_the_image_can_be_computed_once_for_many_reconstructions() -> None:
+    net = filled(SegmentationUNet(width=8, depth=2)).eval()
+    x, *others = torch.rand(4, 2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    known = net.encode(x)
+    for other in others:
+        torch.testing.assert_close(net(other, x, known), net(other, x))
