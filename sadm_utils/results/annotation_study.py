@@ -74,7 +74,10 @@ def _method_words(study: Study, values: pd.DataFrame, row: Row) -> str:
         return "not run."
     text = f"all against {label[first]}: {words.points(gain)} points{_noise(gain)}"
     enough = next((v for v in variants if not _below_all(study, values, row, v)), study.base)
-    text += f"; from {label[enough]} on, what is missing to all is within noise"
+    if enough == study.base:
+        text += f"; {label[variants[-2]]} are fewer than needed: all are better by more than noise"
+    else:
+        text += f"; from {label[enough]} on, what is missing to all is within noise"
     above = [v for v in variants if _above_base(values, row, v)]
     if not above:
         return f"{text}; with no number is it above cDDPM by more than noise."

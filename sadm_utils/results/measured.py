@@ -31,6 +31,7 @@ COLUMNS = {
         *("variant", "seed", "fold", "annotations", "test_set", "beta", "best_dice"),
     ),
 }
+TEXT = ("variant", "method", "annotations", "test_set", "subject", "metric")
 RESAMPLES = 2000
 
 
@@ -124,7 +125,7 @@ def read_sweep(name: str) -> Measured | None:
 def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     """A CSV with empty text as ``""`` and the paper's names of the methods."""
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, dtype=dict.fromkeys(TEXT, str))
     except FileNotFoundError:
         raise UserError(f"{path} is missing: collect the sweep again.") from None
     except (ValueError, OSError, EOFError):
@@ -133,24 +134,34 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     if missing:
         raise UserError(f"{path} lacks the columns {missing}: collect the sweep again.")
     for column in ("variant", "annotations"):
-        table[column] = table[column].fillna("").astype(str)
+        table[column] = table[column].fillna("")
     if "method" in table:
         table["method"] = table["method"].map(plain_name)
     return table
 
 
-def difference(values: pd.DataFrame, a: Any, b: Any, seed: int = 0) -> Interval | None:
-    """Paired difference a - b of two columns of :meth:`Measured.values`.
+def paired(values: pd.DataFrame, a: Any, b: Any) -> np.ndarray | None:
+    """Differences a - b of two columns of :meth:`Measured.values`: one a subject, (n,).
 
-    Runs of one subject are averaged first: subjects are the unit of chance, and another seed is
-    no other brain. None if the two have no subject in common.
+    Runs of a subject are averaged: subjects are the unit of chance, and another seed is no other
+    brain. None if the two have no subject in common.
     """
     if a not in values.columns or b not in values.columns:
         return None
-    each = (values[a] - values[b]).dropna().groupby("subject").mean()
-    if each.empty:
+    gaps = values[a].to_numpy() - values[b].to_numpy()
+    both = ~np.isnan(gaps)
+    if not both.any():
         return None
-    return bootstrap_interval(each.to_numpy(), np.random.default_rng(seed), RESAMPLES)
+    subject, _ = pd.factorize(values.index.get_level_values("subject")[both])
+    return np.bincount(subject, gaps[both]) / np.bincount(subject)
+
+
+def difference(values: pd.DataFrame, a: Any, b: Any, seed: int = 0) -> Interval | None:
+    """Mean paired difference a - b with its bootstrap interval over subjects, or None."""
+    each = paired(values, a, b)
+    if each is None:
+        return None
+    return bootstrap_interval(each, np.random.default_rng(seed), RESAMPLES)
 
 
 def verdict(found: Interval) -> int:

@@ -1,9 +1,9 @@
 """Which of the paper's orderings hold: every pair of rows that its table tells apart.
 
 The table tells two methods apart on a test set if their means differ by more than the sum of their
-standard deviations. Such an ordering *holds* here if the paired difference has the paper's sign
-with its whole bootstrap interval, is *reversed* if the whole interval lies on the other side, and
-is *within noise* in between.
+standard deviations. Such an ordering *holds* here if our paired difference has the paper's sign and
+is more than noise, is *reversed* if it has the other sign and is more than noise, and is *within
+noise* otherwise.
 """
 
 from __future__ import annotations
@@ -12,15 +12,21 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
+import numpy as np
+import pandas as pd
+
+from sadm_utils.evaluation.comparisons import holm, sign_flip_test
 from sadm_utils.evaluation.statistics import Interval
-from sadm_utils.results.measured import Measured, difference, verdict
+from sadm_utils.results.measured import Measured, difference, paired, verdict
 from sadm_utils.results.paper import OWN_SET, TEST_SETS, Row, paper_rows, paper_values
 
 HOLDS, REVERSED, NOISE, NOT_RUN = "holds", "reversed", "within noise", "not run"
 VERDICTS = (HOLDS, REVERSED, NOISE, NOT_RUN)
 COUNTERPARTS = (("SADM", "Unet"), ("SADM_res", "Unet_res"))
 NETWORKS = ("Unet", "Unet_res", "SADM", "SADM_res")
+LEVEL = 0.05
 BASE: Row = ("cDDPM", "")
 
 
@@ -91,28 +97,50 @@ def paper_difference(pair: Pair) -> float | None:
     return a - b if abs(a - b) > a_sd + b_sd else None
 
 
-def judge(pairs: Iterable[Pair], sweep: Measured) -> list[Judged]:
-    """Compare each pair that the paper tells apart with the sweep's only variant."""
+def judge(pairs: Iterable[Pair], sweep: Measured, correct: bool = True) -> list[Judged]:
+    """Compare each pair that the paper tells apart with the sweep's only variant.
+
+    Parameters
+    ----------
+    correct
+        Decide by the sign-flip test with Holm's correction over the pairs of a test set and
+        metric; False: by the bootstrap interval of each pair alone.
+    """
     (variant,) = sweep.variants
-    values = {}
     judged = []
-    for pair in pairs:
-        paper = paper_difference(pair)
-        if paper is None:
-            continue
-        key = pair.metric, pair.test_set
-        if key not in values:
-            values[key] = sweep.values(*key)
-        found = difference(values[key], (variant, *pair.a), (variant, *pair.b))
-        judged.append(Judged(pair, paper, found, _verdict(paper, found)))
+    for (metric, test_set), part in _grouped(pairs).items():
+        values = sweep.values(metric, test_set)
+        columns = [((variant, *pair.a), (variant, *pair.b)) for pair, _ in part]
+        found = [difference(values, *both) for both in columns]
+        sure = _certain(values, columns) if correct else [f and verdict(f) != 0 for f in found]
+        for (pair, paper), interval, certain in zip(part, found, sure, strict=True):
+            judged.append(Judged(pair, paper, interval, _verdict(paper, interval, certain)))
     return judged
 
 
-def _verdict(paper: float, found: Interval | None) -> str:
+def _grouped(pairs: Iterable[Pair]) -> dict[tuple[str, str], list[tuple[Pair, float]]]:
+    """Pairs that the paper tells apart, with its difference, by (metric, test set)."""
+    groups: dict[tuple[str, str], list[tuple[Pair, float]]] = {}
+    for pair in pairs:
+        paper = paper_difference(pair)
+        if paper is not None:
+            groups.setdefault((pair.metric, pair.test_set), []).append((pair, paper))
+    return groups
+
+
+def _certain(values: pd.DataFrame, columns: Sequence[tuple[Any, Any]]) -> list[bool]:
+    """Whether the corrected p-value of each difference is below :data:`LEVEL`."""
+    each = [paired(values, *both) for both in columns]
+    p = [float("nan") if e is None else sign_flip_test(e, np.random.default_rng(0)) for e in each]
+    return list(holm(p) < LEVEL)
+
+
+def _verdict(paper: float, found: Interval | None, certain: bool | None) -> str:
     if found is None:
         return NOT_RUN
-    sign = verdict(found) * (1 if paper > 0 else -1)
-    return {1: HOLDS, -1: REVERSED, 0: NOISE}[sign]
+    if not certain:
+        return NOISE
+    return HOLDS if (found.mean > 0) == (paper > 0) else REVERSED
 
 
 def tally(judged: Sequence[Judged]) -> dict[str, int]:

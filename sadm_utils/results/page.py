@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from sadm_utils.evaluation.tables import METRIC_NAMES, NOTHING, results_table, to_markdown
+from sadm_utils.progress import gigabytes
 from sadm_utils.reference.page import markdown
+from sadm_utils.report import duration
 from sadm_utils.results import orderings, words
 from sadm_utils.results.agreement import all_rivals, rank_correlation
 from sadm_utils.results.figures import beta_panels, paper_against_here
-from sadm_utils.results.measured import Measured, read_sweep
+from sadm_utils.results.measured import Cell, Measured, read_sweep
 from sadm_utils.results.orderings import Judged, Pair, judge, tally
 from sadm_utils.results.paper import (
     METRICS,
@@ -64,9 +66,21 @@ NOTHING_YET = {key: "*Not measured yet.*" for key in MARKS} | {"made": words.not
 
 
 def made_words(sweep: Measured) -> str:
-    """Which run this is, and what its subjects are."""
-    made = words.made_with(sweep)
-    return f"{made}\n\n{words.PHANTOMS}" if words.on_phantoms(sweep.about) else made
+    """Which run this is, what its subjects are, and what it cost."""
+    parts = [words.made_with(sweep)]
+    if words.on_phantoms(sweep.about):
+        parts.append(words.PHANTOMS)
+    cost = sweep.about.get("cost")
+    return "\n\n".join([*parts, cost_table(cost)] if cost else parts)
+
+
+def cost_table(cost: Mapping[str, Mapping[str, float]]) -> str:
+    """Markdown: how often each notebook ran, and what a run took."""
+    lines = [
+        (name, str(one["points"]), duration(one["mean_seconds"]), gigabytes(one["peak_bytes"]))
+        for name, one in cost.items()
+    ]
+    return markdown(("notebook", "runs", "time of a run", "peak memory"), lines)
 
 
 def cells_section(sweep: Measured, folder: Path) -> str:
@@ -88,20 +102,20 @@ def cells_table(sweep: Measured, test_set: str) -> str:
     """Markdown: a line a row of the paper; for each metric the paper, this book, and the gap."""
     head = ["method", "trained on"]
     head += [f"{METRIC_NAMES[m]} {what}" for m in METRICS for what in ("paper", "here", "gap")]
+    columns = {m: (paper_values(m), sweep.cells(m)) for m in METRICS}
     lines = []
     for row in paper_rows():
         line = [row[0], row[1] or NOTHING]
-        for metric in METRICS:
-            line += _cell(sweep, row, test_set, metric)
+        for theirs, ours in columns.values():
+            line += _cell(theirs[row, test_set], ours.get((sweep.variants[0], row, test_set)))
         lines.append(line)
     return markdown(head, lines)
 
 
-def _cell(sweep: Measured, row: Row, test_set: str, metric: str) -> tuple[str, str, str]:
-    mean, sd = paper_values(metric)[row, test_set]
-    cell = sweep.cells(metric).get((sweep.variants[0], row, test_set))
-    gap = NOTHING if cell is None else f"{100 * (cell.mean - mean):+.1f}"
-    return f"{100 * mean:.1f} ± {100 * sd:.1f}", words.percent(cell), gap
+def _cell(paper: tuple[float, float], cell: Cell | None) -> tuple[str, str, str]:
+    """The paper as it is printed there, this book, and the gap."""
+    gap = NOTHING if cell is None else f"{100 * (cell.mean - paper[0]):+.1f}"
+    return f"{100 * paper[0]:.2f} ± {100 * paper[1]:.2f}", words.percent(cell), gap
 
 
 def other_rows(sweep: Measured) -> pd.DataFrame:
@@ -139,12 +153,12 @@ def orderings_section(sweep: Measured) -> str:
     }
     judged = {title: judge(pairs, sweep) for title, pairs in families.items()}
     for metric in METRICS:
-        title = f"all pairs of rows, {METRIC_NAMES[metric]}"
-        judged[title] = judge(orderings.all_pairs(metric), sweep)
+        title = f"All pairs of rows, {METRIC_NAMES[metric]}"
+        judged[title] = judge(orderings.all_pairs(metric), sweep, correct=False)
     parts = [tally_table(judged)]
     for title, pairs in families.items():
         parts += [f"### {title}", family_table(pairs, judged[title])]
-    every = judged[f"all pairs of rows, {METRIC_NAMES['best_dice']}"]
+    every = judged[f"All pairs of rows, {METRIC_NAMES['best_dice']}"]
     against = [one for one in every if one.verdict == orderings.REVERSED]
     if against:
         title = f"All {len(against)} pairs that are reversed here (⌈Dice⌉)"

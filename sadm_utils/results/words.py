@@ -58,16 +58,15 @@ def made_with(sweep: Measured) -> str:
     about = sweep.about
     text = (
         f"Sweep `{sweep.name}`, profile `{about.get('profile', '')}`, data: {_data(about)}; "
-        f"{_commits(about)} of {str(about.get('date', ''))[:10]} on {_device(about)}, wall time "
-        f"{duration(about['wall_s']) if about.get('wall_s') else 'not recorded'}."
+        f"{_commits(about)} of {str(about.get('date', ''))[:10]} on {_devices(about)}, "
+        f"{_time(about)}."
     )
     counts = sorted({cell.runs for cell in sweep.cells("best_dice").values()})
     if counts:
         runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         text += f" Each value comes from {runs} {'run' if counts[-1] == 1 else 'runs'}."
-    failed = about.get("failed") or []
-    count = failed if isinstance(failed, int) else len(failed)
-    return f"{text} **{count} points failed and are missing.**" if count else text
+    failed = len(about.get("failed") or ())
+    return f"{text} **{failed} points failed and are missing.**" if failed else text
 
 
 def on_phantoms(about: Mapping[str, Any]) -> bool:
@@ -76,23 +75,27 @@ def on_phantoms(about: Mapping[str, Any]) -> bool:
 
 
 def _data(about: Mapping[str, Any]) -> str:
-    """The data set in a word; an empty folder stands for the built-in phantoms."""
-    data = about.get("data") or about.get("data_dir") or "phantoms"
-    if isinstance(data, Mapping):
-        return str(data.get("name") or data.get("kind") or ", ".join(map(str, data.values())))
-    return str(data)
+    """The data set in a word."""
+    data = str(about.get("data") or "phantom")
+    return "phantoms" if data == "phantom" else data
 
 
 def _commits(about: Mapping[str, Any]) -> str:
-    commits = about.get("commits") or about.get("commit") or []
-    names = [commits] if isinstance(commits, str) else list(commits)
-    short = " and ".join(f"`{name[:12]}`" for name in names)
-    return f"commit {short}" if len(names) == 1 else f"commits {short}" if names else "no commit"
+    names = [f"`{name[:12]}`" for name in about.get("commits") or ["unknown"]]
+    return f"commit{'s' if len(names) > 1 else ''} {listed(names)}"
 
 
-def _device(about: Mapping[str, Any]) -> str:
-    devices = about.get("device") or about.get("devices") or "an unknown device"
-    return devices if isinstance(devices, str) else " and ".join(map(str, devices))
+def _devices(about: Mapping[str, Any]) -> str:
+    return listed(about.get("devices") or ["an unknown device"])
+
+
+def _time(about: Mapping[str, Any]) -> str:
+    """The wall time if it was recorded, else the sum over all runs of notebooks."""
+    if about.get("wall_s"):
+        return f"wall time {duration(about['wall_s'])}"
+    if about.get("seconds"):
+        return f"{duration(about['seconds'])} of computing"
+    return "time not recorded"
 
 
 def listed(names: Sequence[str]) -> str:
