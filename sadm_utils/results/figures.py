@@ -67,7 +67,7 @@ def _line(ax: Axes, mean: pd.Series, color: str, style: str, marker: str, label:
     ax.plot(percent.index, percent, style, color=color, marker=marker, ms=3.5, label=label)
     if percent.notna().any():
         ring = dict(marker="o", ms=10, mfc="none", mec=color, mew=1.4, linestyle="none")
-        ax.plot([percent.idxmax()], [percent.max()], **ring)
+        ax.plot([percent.idxmax()], [percent.max()], clip_on=False, **ring)
 
 
 def _runs(ax: Axes, found: pd.DataFrame) -> None:
