@@ -12,7 +12,7 @@ from sadm_utils.report import duration
 from sadm_utils.results.measured import Cell, Measured
 
 NOT_MEASURED = (
-    ":::{{note}}\nNot measured yet: run `sadm sweep sweeps/{name}.yaml`, keep its record in "
+    ":::{{note}}\nNot measured yet: run `sadm sweep sweeps/{name}.yaml`, copy its `results` to "
     "`sweeps/results/{name}`, then build these pages again.\n:::"
 )
 PHANTOMS = (
