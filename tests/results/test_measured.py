@@ -8,10 +8,16 @@ import pytest
 
 from sadm_utils.errors import UserError
 from sadm_utils.evaluation.statistics import Interval
-from sadm_utils.results.measured import Measured, difference, read_sweep, verdict
+from sadm_utils.results.measured import COLUMNS, Measured, difference, read_sweep, verdict
+from sadm_utils.sweep import collect
 from tests.results.made_up import SUBJECTS, as_in_the_paper, write_sweep
 
 ROWS = [("cDDPM", ""), ("FAE (SparK)", ""), ("SADM_res", "draem")]
+
+
+def test_columns_are_those_that_a_sweep_writes():
+    written = (collect.SUBJECTS, collect.TABLE, collect.CURVE)
+    assert [sorted(columns) for columns in written] == [sorted(c) for c in COLUMNS.values()]
 
 
 def test_no_record_is_none(root):
