@@ -42,7 +42,7 @@ FURTHER_ROOMS = {"baselines": 8}
 # Modules that steer and render, and change nothing that a notebook computes or shows.
 STEERING_MODULES = (
     *("book", "cli", "costs", "data_commands", "doctor", "execute"),
-    *("lock", "offline", "progress", "real_scans", "reference", "speed", "sweep"),
+    *("lock", "offline", "progress", "real_scans", "reference", "results", "speed", "sweep"),
     *("sweep_commands", "trial", "website"),
 )
 VERSIONS_IN_KEY = ("torch", "pytorch-lightning", "numpy", "scipy", "nilearn", "SimpleITK")

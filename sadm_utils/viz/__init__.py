@@ -11,6 +11,7 @@
 """
 
 from sadm_utils.viz.curves import beta_curve, loss_curve, result_bars
+from sadm_utils.viz.methods import method_grid
 from sadm_utils.viz.slices import (
     compare_methods,
     largest_slice,
@@ -28,6 +29,7 @@ __all__ = [
     "compare_methods",
     "largest_slice",
     "loss_curve",
+    "method_grid",
     "new_figure",
     "noise_levels",
     "overlay",

@@ -1,0 +1,1 @@
+"""The results of sweeps beside the paper's: what the pages "Results" and "Studies" are made of."""

@@ -1,0 +1,293 @@
+"""The page "Results": each cell of the paper's table beside ours, and which orderings hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from sadm_utils.evaluation.tables import METRIC_NAMES, NOTHING, results_table, to_markdown
+from sadm_utils.progress import gigabytes
+from sadm_utils.reference.page import markdown
+from sadm_utils.report import duration
+from sadm_utils.results import orderings, words
+from sadm_utils.results.agreement import all_rivals, rank_correlation
+from sadm_utils.results.figures import beta_panels, paper_against_here
+from sadm_utils.results.measured import Cell, Measured, read_sweep
+from sadm_utils.results.orderings import Judged, Pair, judge, tally
+from sadm_utils.results.paper import (
+    METRICS,
+    TEST_SETS,
+    Row,
+    figure_5,
+    paper_rows,
+    paper_values,
+    row_name,
+)
+
+SWEEP = "table"
+MARKS = {
+    "made": "<!-- results: how they were made -->",
+    "cells": "<!-- results: each cell -->",
+    "correlation": "<!-- results: correlation -->",
+    "orderings": "<!-- results: orderings -->",
+    "rivals": "<!-- results: where SADM does not win -->",
+    "weights": "<!-- results: weights -->",
+}
+ALT_TABLE = "A panel for each test set: the Dice of each method in the paper across, ours upwards."
+ALT_WEIGHTS = "Dice over the fusion weight for {pairs}: this book as solid line{paper}."
+
+
+def fill_results(text: str, folder: Path) -> str:
+    """Put tables and words into the places of their marks, and draw figures into ``folder``."""
+    if not any(mark in text for mark in MARKS.values()):
+        return text
+    sweep = read_sweep(SWEEP)
+    if sweep is None:
+        for key, mark in MARKS.items():
+            text = text.replace(mark, rivals_words(None) if key == "rivals" else NOTHING_YET[key])
+        return text
+    sweep = sweep.only(sweep.variants[0])
+    parts = {
+        "made": made_words(sweep),
+        "cells": cells_section(sweep, folder),
+        "correlation": correlation_table(sweep),
+        "orderings": orderings_section(sweep),
+        "rivals": f"{rivals_words(None)}\n\n{rivals_words(sweep)}",
+        "weights": weights_section(sweep, folder),
+    }
+    for key, part in parts.items():
+        text = text.replace(MARKS[key], part)
+    return text
+
+
+NOTHING_YET = {key: "*Not measured yet.*" for key in MARKS} | {"made": words.not_measured(SWEEP)}
+
+
+def made_words(sweep: Measured) -> str:
+    """Which run this is, what its subjects are, and what it cost."""
+    parts = [words.made_with(sweep)]
+    if words.on_phantoms(sweep.about):
+        parts.append(words.PHANTOMS)
+    cost = sweep.about.get("cost")
+    return "\n\n".join([*parts, cost_table(cost)] if cost else parts)
+
+
+def cost_table(cost: Mapping[str, Mapping[str, float]]) -> str:
+    """Markdown: how often each notebook ran, and what a run took."""
+    lines = [
+        (name, str(one["points"]), duration(one["mean_seconds"]), gigabytes(one["peak_bytes"]))
+        for name, one in cost.items()
+    ]
+    return markdown(("notebook", "runs", "time of a run", "peak memory"), lines)
+
+
+def cells_section(sweep: Measured, folder: Path) -> str:
+    """A table for each of the paper's test sets, then what the paper does not have."""
+    parts = []
+    for test_set, title in TEST_SETS.items():
+        parts += [f"### {title}", cells_table(sweep, test_set)]
+    ours = {(row, name): cell for (_, row, name), cell in sweep.cells("best_dice").items()}
+    figure = paper_against_here(ours, paper_values("best_dice"), TEST_SETS)
+    figure.savefig(folder / "paper_against_here.png")
+    parts += ["### All rows in one picture", words.image("paper_against_here.png", ALT_TABLE)]
+    more = other_rows(sweep)
+    if len(more):
+        parts += ["### What the paper's table does not have", to_markdown(more)]
+    return "\n\n".join(parts)
+
+
+def cells_table(sweep: Measured, test_set: str) -> str:
+    """Markdown: a line a row of the paper; for each metric the paper, this book, and the gap."""
+    head = ["method", "trained on"]
+    head += [f"{METRIC_NAMES[m]} {what}" for m in METRICS for what in ("paper", "here", "gap")]
+    columns = {m: (paper_values(m), sweep.cells(m)) for m in METRICS}
+    lines = []
+    for row in paper_rows():
+        line = [row[0], row[1] or NOTHING]
+        for theirs, ours in columns.values():
+            line += _cell(theirs[row, test_set], ours.get((sweep.variants[0], row, test_set)))
+        lines.append(line)
+    return markdown(head, lines)
+
+
+def _cell(paper: tuple[float, float], cell: Cell | None) -> tuple[str, str, str]:
+    """The paper as it is printed there, this book, and the gap."""
+    gap = NOTHING if cell is None else f"{100 * (cell.mean - paper[0]):+.1f}"
+    return f"{100 * paper[0]:.2f} ± {100 * paper[1]:.2f}", words.percent(cell), gap
+
+
+def other_rows(sweep: Measured) -> pd.DataFrame:
+    """Test sets and methods that were measured here and are not in the paper's table."""
+    paper = paper_values("best_dice")
+    keys = zip(sweep.table["method"], sweep.table["annotations"], sweep.table["test_set"],
+               strict=True)  # fmt: skip
+    extra = sweep.table[[((m, a), s) not in paper for m, a, s in keys]]
+    rows = extra.rename(columns={"sd_runs": "sd", "n_subjects": "n"})
+    return results_table(rows[rows["metric"].isin(METRICS)], METRICS)
+
+
+def correlation_table(sweep: Measured) -> str:
+    """Markdown: Spearman's correlation of our column with the paper's."""
+    lines = []
+    for test_set, title in TEST_SETS.items():
+        line = [title]
+        rows = 0
+        for metric in METRICS:
+            found = rank_correlation(sweep, test_set, metric)
+            rows = max(rows, found.rows if found else 0)
+            line.append(
+                f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]" if found else NOTHING
+            )
+        lines.append([*line, str(rows)])
+    return markdown(("test set", *(METRIC_NAMES[m] for m in METRICS), "rows"), lines)
+
+
+def orderings_section(sweep: Measured) -> str:
+    """The three families row by row, the count over all pairs, and those that are reversed."""
+    families = {
+        "Each method against cDDPM": orderings.against_base(),
+        "Adding the residual map: SADM against its Unet": orderings.against_counterpart(),
+        "Training on the tested kind against another kind": orderings.own_against_other(),
+    }
+    judged = {title: judge(pairs, sweep) for title, pairs in families.items()}
+    for metric in METRICS:
+        title = f"All pairs of rows, {METRIC_NAMES[metric]}"
+        judged[title] = judge(orderings.all_pairs(metric), sweep, correct=False)
+    parts = [tally_table(judged)]
+    for title, pairs in families.items():
+        parts += [f"### {title}", family_table(pairs, judged[title])]
+    every = judged[f"All pairs of rows, {METRIC_NAMES['best_dice']}"]
+    against = [one for one in every if one.verdict == orderings.REVERSED]
+    if against:
+        title = f"All {len(against)} pairs that are reversed here (⌈Dice⌉)"
+        parts.append(f":::{{dropdown}} {title}\n{reversed_table(against)}\n:::")
+    return "\n\n".join(parts)
+
+
+def tally_table(judged: dict[str, list[Judged]]) -> str:
+    """Markdown: how many orderings hold, by family and test set."""
+    head = ("orderings of the paper", "test set", "in all", *orderings.VERDICTS)
+    lines = []
+    for title, found in judged.items():
+        for test_set, name in TEST_SETS.items():
+            part = [one for one in found if one.pair.test_set == test_set]
+            counts = tally(part)
+            lines.append([title, name, str(len(part)), *map(str, counts.values())])
+    return markdown(head, lines)
+
+
+def family_table(pairs: Sequence[Pair], judged: Sequence[Judged]) -> str:
+    """Markdown: a line for each two rows, a column for each test set.
+
+    A cell tells the verdict, our difference with its interval, and the paper's.
+    """
+    by_pair = {one.pair: one for one in judged}
+    lines: dict[tuple[Row, Row], dict[str, str]] = {}
+    for pair in pairs:
+        line = lines.setdefault((pair.a, pair.b), {})
+        line[pair.test_set] = _verdict_cell(by_pair.get(pair))
+    return markdown(
+        ("difference", *TEST_SETS.values()),
+        (
+            [f"{row_name(a)} − {row_name(b)}", *(line.get(name, NOTHING) for name in TEST_SETS)]
+            for (a, b), line in lines.items()
+        ),
+    )
+
+
+def _verdict_cell(one: Judged | None) -> str:
+    if one is None:
+        return "no order in the paper"
+    here = "" if one.here is None else f": {words.points(one.here)}"
+    return f"**{one.verdict}**{here} (paper {100 * one.paper:+.1f})"
+
+
+def reversed_table(judged: Sequence[Judged]) -> str:
+    """Markdown: orderings that turn around here, the most certain ones first."""
+    found = sorted(judged, key=lambda one: -abs(one.here.mean))
+    lines = []
+    for one in found:
+        name = f"{row_name(one.pair.a)} − {row_name(one.pair.b)}"
+        numbers = f"{100 * one.paper:+.1f}", words.points(one.here)
+        lines.append((TEST_SETS[one.pair.test_set], name, *numbers))
+    return markdown(("test set", "difference", "paper", "here"), lines)
+
+
+def rivals_words(sweep: Measured | None) -> str:
+    """Where SADM_res is not the best of the methods with the same or no labels: a list."""
+    pairs = list(all_rivals(sweep, METRICS, TEST_SETS))
+    beaten = [(source, name, found) for source, name, found in pairs if any(found.values())]
+    where = "In the paper" if sweep is None else "Here"
+    what = (
+        f"**{where}**, SADM_res is below another method that learned from the same labels or from "
+        f"none in {len(beaten)} of {len(pairs)} pairs of training and test set"
+    )
+    if not pairs:
+        return f"**{where}**, SADM_res was not run."
+    if not beaten:
+        return f"{what}."
+    lines = [
+        f"- trained on {source}, tested on {TEST_SETS[name]}: {_rivals(found)}."
+        for source, name, found in beaten
+    ]
+    return f"{what}; behind each rival its lead in points:\n\n" + "\n".join(lines)
+
+
+def _rivals(found: dict[str, list]) -> str:
+    texts = []
+    for metric, rivals in found.items():
+        names = [
+            f"{row_name(r.row)} +{100 * r.lead:.1f}{'' if r.certain else ' (within noise)'}"
+            for r in rivals
+        ]
+        if names:
+            texts.append(f"{METRIC_NAMES[metric]} {', '.join(names)}")
+    return "; ".join(texts)
+
+
+def weights_section(sweep: Measured, folder: Path) -> str:
+    """Figure 5: the paper's four pairs with its values, then all other pairs of the sweep."""
+    paper = figure_5()
+    if sweep.curve.empty:
+        return NOTHING_YET["weights"]
+    shown = list(dict.fromkeys(zip(paper["annotations"], paper["test_set"], strict=True)))
+    every = dict.fromkeys(zip(sweep.curve["annotations"], sweep.curve["test_set"], strict=True))
+    parts = [_weights(sweep, paper, shown, folder / "weights_paper.png", ", the paper's dashed")]
+    rest = [pair for pair in every if pair not in shown]
+    if rest:
+        parts += ["The other pairs, which the paper does not show:"]
+        parts.append(_weights(sweep, paper, rest, folder / "weights_other.png", ""))
+    parts.append(best_weights(sweep, paper, list(every)))
+    return "\n\n".join(parts)
+
+
+def _weights(
+    sweep: Measured, paper: pd.DataFrame, pairs: list[tuple[str, str]], path: Path, also: str
+) -> str:
+    beta_panels(sweep.curve, paper, pairs).savefig(path)
+    names = words.listed([f"{source} to {test_set}" for source, test_set in pairs])
+    return words.image(path.name, ALT_WEIGHTS.format(pairs=names, paper=also))
+
+
+def best_weights(sweep: Measured, paper: pd.DataFrame, pairs: list[tuple[str, str]]) -> str:
+    """Markdown: the best weight of each pair and what the plain sum (0.5) loses, here and there."""
+    lines = []
+    for pair in pairs:
+        line = [f"{pair[0]} → {pair[1]}"]
+        for table in (sweep.curve, paper):
+            found = table[(table["annotations"] == pair[0]) & (table["test_set"] == pair[1])]
+            line += _best_weight(found)
+        lines.append(line)
+    what = ("best β", "⌈Dice⌉ there", "lost by the sum")
+    return markdown(("trained → tested", *(f"{w} {x}" for x in ("here", "paper") for w in what)),
+                    lines)  # fmt: skip
+
+
+def _best_weight(found: pd.DataFrame) -> tuple[str, str, str]:
+    mean = 100 * found.groupby("beta")["best_dice"].mean()
+    if mean.isna().all():
+        return NOTHING, NOTHING, NOTHING
+    at_sum = mean[(mean.index.to_series() - 0.5).abs().idxmin()]
+    return f"{mean.idxmax():.1f}", f"{mean.max():.1f}", f"{mean.max() - at_sum:.1f}"

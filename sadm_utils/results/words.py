@@ -1,0 +1,104 @@
+"""Sentences and cells that the pages of results share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sadm_utils.evaluation.statistics import Interval
+from sadm_utils.evaluation.tables import NOTHING
+from sadm_utils.report import duration
+from sadm_utils.results.measured import Cell, Measured
+
+NOT_MEASURED = (
+    ":::{{note}}\nNot measured yet: run `sadm sweep sweeps/{name}.yaml`, copy its `results` to "
+    "`sweeps/results/{name}`, then build these pages again.\n:::"
+)
+PHANTOMS = (
+    "**The subjects are phantoms.** Simulated brains stand in for the paper's scans, and the "
+    "models are smaller and learned for minutes. A gap to the paper is therefore expected; what "
+    "can be compared is the order of the methods."
+)
+
+
+def not_measured(name: str) -> str:
+    """What stands in the place of a sweep that nobody has run."""
+    return NOT_MEASURED.format(name=name)
+
+
+def image(name: str, alt: str) -> str:
+    """A picture beside the page, with its words for those who cannot see it."""
+    return f"```{{image}} {name}\n:alt: {alt}\n```"
+
+
+def percent(cell: Cell | None, runs: bool = True) -> str:
+    """``55.3 [50.1, 60.2]``, with ± over runs if there were some; a dash for none."""
+    if cell is None or math.isnan(cell.mean):
+        return NOTHING
+    text = f"{100 * cell.mean:.1f}"
+    if runs and cell.runs > 1 and not math.isnan(cell.sd):
+        text += f" ± {100 * cell.sd:.1f}"
+    return text if math.isnan(cell.low) else f"{text} {interval(cell)}"
+
+
+def points(found: Interval) -> str:
+    """A difference in points with its sign and interval: ``+7.1 [3.0, 11.2]``."""
+    text = f"{100 * found.mean:+.1f}"
+    return text if math.isnan(found.low) else f"{text} {interval(found)}"
+
+
+def interval(found: Interval | Cell) -> str:
+    """``[50.1, 60.2]`` in percent."""
+    return f"[{100 * found.low:.1f}, {100 * found.high:.1f}]"
+
+
+def made_with(sweep: Measured) -> str:
+    """How a sweep was made, in two or three sentences."""
+    about = sweep.about
+    text = (
+        f"Sweep `{sweep.name}`, profile `{about.get('profile', '')}`, data: {_data(about)}; "
+        f"{_commits(about)} of {str(about.get('date', ''))[:10]} on {_devices(about)}, "
+        f"{_time(about)}."
+    )
+    counts = sorted({cell.runs for cell in sweep.cells("best_dice").values()})
+    if counts:
+        runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        text += f" Each value comes from {runs} {'run' if counts[-1] == 1 else 'runs'}."
+    failed = len(about.get("failed") or ())
+    return f"{text} **{failed} points failed and are missing.**" if failed else text
+
+
+def on_phantoms(about: Mapping[str, Any]) -> bool:
+    """Whether the subjects of a sweep were simulated."""
+    return "phantom" in _data(about)
+
+
+def _data(about: Mapping[str, Any]) -> str:
+    """The data set in a word."""
+    data = str(about.get("data") or "phantom")
+    return "phantoms" if data == "phantom" else data
+
+
+def _commits(about: Mapping[str, Any]) -> str:
+    names = [f"`{name[:12]}`" for name in about.get("commits") or ["unknown"]]
+    return f"commit{'s' if len(names) > 1 else ''} {listed(names)}"
+
+
+def _devices(about: Mapping[str, Any]) -> str:
+    return listed(about.get("devices") or ["an unknown device"])
+
+
+def _time(about: Mapping[str, Any]) -> str:
+    """The wall time if it was recorded, else the sum over all runs of notebooks."""
+    if about.get("wall_s"):
+        return f"wall time {duration(about['wall_s'])}"
+    if about.get("seconds"):
+        return f"{duration(about['seconds'])} of computing"
+    return "time not recorded"
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a``, ``a and b`` or ``a, b and c``."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

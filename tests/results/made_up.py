@@ -1,0 +1,100 @@
+"""Records of sweeps that nobody has run, with values that are known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from sadm_utils.results.paper import Row, paper_values
+
+SETS = ("Brats21", "ATLAS", "MSLUB", "DRAEM")
+SUBJECTS = tuple(f"s{k}" for k in range(12))
+SPREAD = tuple(0.002 * (k - 5.5) for k in range(12))
+"""What makes a subject harder or easier for every method; the mean is 0."""
+Mean = Callable[[str, Row, str, str], float | None]
+"""Mean of (variant, row, test set, metric), or None if it was not run."""
+
+
+def write_sweep(
+    folder: Path,
+    name: str,
+    mean: Mean,
+    rows: Iterable[Row],
+    variants: Iterable[str] = ("plain",),
+    seeds: Iterable[int] = (0,),
+    jitter: float = 0.0,
+    **about: object,
+) -> Path:
+    """Write the four files; ``jitter`` alternates in sign with the subject and the row."""
+    lines = []
+    for variant in variants:
+        for number, row in enumerate(rows):
+            for test_set in SETS:
+                for metric in ("best_dice", "auprc"):
+                    level = mean(variant, row, test_set, metric)
+                    if level is None:
+                        continue
+                    for seed in seeds:
+                        for k, subject in enumerate(SUBJECTS):
+                            own = jitter * (-1) ** (k + number) + SPREAD[k] + 0.001 * seed
+                            lines.append((variant, seed, 0, *row, test_set, subject, metric,
+                                          level + own))  # fmt: skip
+    columns = ["variant", "seed", "fold", "method", "annotations", "test_set", "subject", "metric",
+               "value"]  # fmt: skip
+    subjects = pd.DataFrame(lines, columns=columns)
+    target = folder / "sweeps" / "results" / name
+    target.mkdir(parents=True)
+    subjects.to_csv(target / "subjects.csv.gz", index=False)
+    summary(subjects).to_csv(target / "table.csv", index=False)
+    curve(subjects).to_csv(target / "beta_curve.csv", index=False)
+    made = {
+        "name": name, "profile": "table", "data": "phantom", "commits": ["0123456789abcdef"],
+        "devices": ["a CPU"], "date": "2026-01-02T03:04", "wall_s": 3725.0, "failed": {},
+        "cost": {"04_cddpm_training": {
+            "points": 2, "seconds": 400.0, "mean_seconds": 200.0, "peak_bytes": 2**30,
+        }},
+    }  # fmt: skip
+    (target / "about.json").write_text(json.dumps({**made, **about}))
+    return target
+
+
+def summary(subjects: pd.DataFrame) -> pd.DataFrame:
+    """``table.csv``, with an interval of ± 1 point."""
+    keys = ["variant", "method", "annotations", "test_set", "metric"]
+    lines = []
+    for key, part in subjects.groupby(keys, sort=False):
+        runs = part.groupby(["seed", "fold"])["value"].mean()
+        mean = part["value"].mean()
+        counts = part["subject"].nunique(), len(runs)
+        lines.append((*key, mean, runs.std(), mean - 0.01, mean + 0.01, *counts))
+    return pd.DataFrame(
+        lines, columns=[*keys, "mean", "sd_runs", "low", "high", "n_subjects", "n_runs"]
+    )
+
+
+def curve(subjects: pd.DataFrame) -> pd.DataFrame:
+    """``beta_curve.csv``: a tent with its top, 0.5, at β = 0.3."""
+    sources = [s for s in dict.fromkeys(subjects["annotations"]) if s not in ("", "pii")]
+    runs = dict.fromkeys(zip(subjects["variant"], subjects["seed"], strict=True))
+    lines = [
+        (variant, seed, 0, source, test_set, beta / 10, 0.5 - 0.1 * abs(beta / 10 - 0.3))
+        for variant, seed in runs
+        for source in sources
+        for test_set in SETS
+        for beta in range(11)
+    ]
+    return pd.DataFrame(
+        lines, columns=["variant", "seed", "fold", "annotations", "test_set", "beta", "best_dice"]
+    )
+
+
+def as_in_the_paper(shift: float = 0.0) -> Mean:
+    """The paper's own means plus ``shift``, and 0.2 where it has none."""
+
+    def mean(variant: str, row: Row, test_set: str, metric: str) -> float:
+        return paper_values(metric).get((row, test_set), (0.2, 0.0))[0] + shift
+
+    return mean

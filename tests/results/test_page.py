@@ -1,0 +1,128 @@
+"""The page "Results" holds each cell, verdict and picture, or says that there are none."""
+
+import re
+
+import pytest
+
+from sadm_utils.execute import PACKAGE
+from sadm_utils.results import measured
+from sadm_utils.results.measured import read_sweep
+from sadm_utils.results.orderings import against_base, judge
+from sadm_utils.results.page import (
+    MARKS,
+    cells_table,
+    family_table,
+    fill_results,
+    rivals_words,
+    tally_table,
+)
+from sadm_utils.results.paper import paper_rows
+from tests.results.made_up import as_in_the_paper, write_sweep
+
+PAGE = (PACKAGE.parent / "book" / "results.md").read_text()
+OTHERS = [("Intensity", "")]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project with the record of a sweep of all rows."""
+    root = tmp_path_factory.mktemp("project")
+    rows = [*paper_rows(), *OTHERS]
+    write_sweep(root, "table", as_in_the_paper(0.02), rows, seeds=(0, 1), failed={"x": "why"})
+    return root
+
+
+@pytest.fixture(scope="module")
+def filled(project):
+    """The page, filled once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measured, "project_root", lambda: project)
+        return fill_results(PAGE, project)
+
+
+def line_of(text: str, start: str) -> list[str]:
+    (line,) = [x for x in text.splitlines() if x.startswith(f"| {start} |")]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_a_cell_has_the_paper_ours_with_spread_and_interval_and_the_gap(root):
+    mean = as_in_the_paper(0.0212)
+    write_sweep(root, "table", mean, [("cDDPM", ""), ("SADM_res", "draem")], seeds=(0, 2))
+    table = cells_table(read_sweep("table"), "Brats21")
+    assert line_of(table, "cDDPM") == [
+        "cDDPM", "–", "58.55 ± 0.78", "60.8 ± 0.1 [59.8, 61.8]", "+2.2",
+        "59.09 ± 0.91", "61.3 ± 0.1 [60.3, 62.3]", "+2.2",
+    ]  # fmt: skip
+    assert line_of(table, "AE")[2:5] == ["39.16 ± 0.64", "–", "–"], "not run"
+    assert len(table.splitlines()) == 2 + 22
+
+
+def test_page_says_how_it_was_made_and_on_what(filled):
+    made = filled.split("## How to read it")[0]
+    for words in ("profile `table`", "`0123456789ab`", "2026-01-02", "a CPU", "1 h 02 min",
+                  "2 runs", "1 points failed", "are phantoms", "data: phantoms",
+                  "| 04_cddpm_training | 2 | 3 min 20 s | 1.0 GiB |"):  # fmt: skip
+        assert words in made, words
+
+
+def test_page_has_no_mark_left_and_a_picture_for_each_reference(filled, project):
+    assert not [mark for mark in MARKS.values() if mark in filled] and "<!--" not in filled
+    assert "ot measured yet" not in filled and "{row" not in filled and "nan" not in filled
+    pictures = re.findall(r"```\{image\} (\S+)\n:alt: (.+)\n```", filled)
+    assert [name for name, _ in pictures] == [
+        "paper_against_here.png", "weights_paper.png", "weights_other.png",
+    ]  # fmt: skip
+    assert all((project / name).stat().st_size > 5000 and len(alt) > 40 for name, alt in pictures)
+    assert "| MSLUB" not in filled.split("### What the paper's table does not have")[0]
+    assert "Intensity" in filled and "MSLUB ⌈Dice⌉" in filled
+
+
+def test_tables_keep_their_columns(filled):
+    """A cell with a bar, or a line too long, would shift a table."""
+    for block in re.findall(r"(?:^\|.*\n)+", filled + "\n", flags=re.M):
+        widths = {line.replace("\\|", "").count("|") for line in block.splitlines()}
+        assert len(widths) == 1, block[:200]
+
+
+def test_verdicts_are_written_with_both_differences(root):
+    plain = as_in_the_paper()
+    write_sweep(root, "table", lambda *key: 1 - plain(*key), [("cDDPM", ""), ("AE", "")])
+    sweep = read_sweep("table")
+    judged = judge(against_base(), sweep)
+    line = line_of(family_table(against_base(), judged), "AE − cDDPM")
+    assert line[1] == "**reversed**: +19.4 [19.4, 19.4] (paper -19.4)"
+    unrun = line_of(family_table(against_base(), judged), "SADM (brats21) − cDDPM")
+    assert unrun[1:3] == ["**not run** (paper +10.5)", "no order in the paper"]
+    counts = tally_table({"all": judged}).splitlines()[2]
+    cells = [cell.strip() for cell in counts.strip("|").split("|")]
+    assert cells[:2] == ["all", "BRATS (tumors)"] and cells[4] == "1"
+    assert int(cells[2]) == sum(map(int, cells[3:]))
+
+
+def test_reversed_pairs_are_listed(root):
+    plain = as_in_the_paper()
+    write_sweep(root, "table", lambda *key: 1 - plain(*key), [("cDDPM", ""), ("AE", "")])
+    text = fill_results(PAGE, root)
+    assert "All 3 pairs that are reversed here" in text
+    assert "| ATLAS (strokes) | AE − cDDPM | -10.6 | +10.6 [10.6, 10.6] |" in text
+    assert "**Here**, SADM_res was not run." in text
+
+
+def test_the_paper_s_own_misses_are_told_without_a_sweep():
+    text = rivals_words(None)
+    assert "- trained on draem, tested on DRAEM (synthetic): ⌈Dice⌉ DRAEM-Net (draem) +3.0" in text
+    assert "AUPRC cDDPM +1.4 (within noise)" in text
+
+
+def test_page_without_a_sweep_says_so_in_each_place(root):
+    text = fill_results(PAGE, root)
+    assert "Not measured yet: run `sadm sweep sweeps/table.yaml`" in text and "<!--" not in text
+    assert text.count("*Not measured yet.*") == len(MARKS) - 2  # the paper's own misses stand
+    assert not list(root.glob("*.png"))
+    assert fill_results("other page", root) == "other page"
+
+
+def test_page_without_a_curve(root):
+    folder = write_sweep(root, "table", as_in_the_paper(), [("cDDPM", "")])
+    assert (folder / "beta_curve.csv").read_text().count("\n") == 1
+    assert fill_results(MARKS["weights"], root) == "*Not measured yet.*"
