@@ -13,6 +13,7 @@ import yaml
 
 from sadm_utils.data_commands import add_data_commands
 from sadm_utils.errors import UserError
+from sadm_utils.train import add_train_command
 
 app = typer.Typer(
     add_completion=False,
@@ -136,6 +137,7 @@ def predict(
 
 
 add_data_commands(app)
+add_train_command(app)
 
 
 @app.command("import-reference")
@@ -246,7 +248,8 @@ def main(arguments: list[str] | None = None) -> None:
         _stop(str(error), 2)
     except Exception as error:
         # Expected failures are sentences already; anything else keeps its traceback.
-        code = {"NotebookFailed": 1, "SiteFailed": 1, "Interrupted": 130}.get(type(error).__name__)
+        codes = {"NotebookFailed": 1, "SiteFailed": 1, "TrainingFailed": 1, "Interrupted": 130}
+        code = codes.get(type(error).__name__)
         if code is None:
             raise
         _stop(str(error), code)

@@ -40,7 +40,8 @@ CHAPTERS = ("data", "draem", "spark", "cddpm", "sadm", "evaluation")
 # Modules that steer and render, and change nothing that a notebook computes or shows.
 STEERING_MODULES = (
     *("book", "cli", "costs", "data_commands", "doctor", "execute"),
-    *("lock", "offline", "progress", "real_scans", "reference", "speed", "trial", "website"),
+    *("lock", "offline", "progress", "real_scans", "reference", "speed", "train", "trial"),
+    "website",
 )
 VERSIONS_IN_KEY = ("torch", "pytorch-lightning", "numpy", "scipy", "nilearn", "SimpleITK")
 

@@ -20,6 +20,7 @@ from sadm_utils.data.stage import healthy, open_data, training_slices
 from sadm_utils.data.store import Store, Volumes
 from sadm_utils.draem.synthesis import DraemSynthesizer
 from sadm_utils.errors import UserError
+from sadm_utils.launch import train_together
 from sadm_utils.runs import Run, Stage, compute_once
 from sadm_utils.sadm.network import SegmentationUNet
 from sadm_utils.stages import Metrics, Weights
@@ -78,6 +79,8 @@ def build_network(config: Config, inputs: str) -> SegmentationUNet:
 
 class SadmTraining(TrainedModule):
     """Binary cross-entropy between the supervised map and the anomaly mask."""
+
+    draws_rows = True
 
     def __init__(self, network: SegmentationUNet, train: TrainConfig, seed: int) -> None:
         super().__init__(train, seed)
@@ -226,6 +229,7 @@ def train_sadm(run: Run, annotations: str) -> dict[str, dict[str, Any]]:
     records = {}
     for inputs in INPUTS:
         stage = sadm_stage(run, annotations, inputs)
+        train_together(run, stage, train, "sadm", "--annotations", annotations)
         records[inputs] = compute_once(stage, partial(train_one, stage, inputs))
     return records
 
