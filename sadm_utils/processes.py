@@ -100,6 +100,16 @@ def from_first(function: Callable[[], Result]) -> Result:
     return told[0][0]
 
 
+def divided(compute: Callable[[int], Result], number: int) -> list[Result]:
+    """Call ``compute`` for 0 … number − 1, each in one process; all get the whole list."""
+    own = [compute(k) for k in range(rank(), number, count())]
+    if count() == 1:
+        return own
+    each: list[Any] = [None] * count()
+    dist.all_gather_object(each, own)
+    return [each[k % count()][k // count()] for k in range(number)]
+
+
 def mean(value: Tensor) -> float:
     """Average a number over the processes; each must call it."""
     if count() == 1:
