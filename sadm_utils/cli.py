@@ -223,7 +223,7 @@ def _value(text: str) -> Any:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
-    if isinstance(value, str):
+    if isinstance(value, str) and text.strip()[:1] not in ("'", '"'):
         try:
             return float(value)  # YAML 1.1 takes 1e-3 for a string
         except ValueError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import time
@@ -47,7 +48,7 @@ def test_two_processes_take_the_steps_of_one(case: str, two: Path, tmp_path: Pat
     assert len(one["losses"]) == together.TRAIN.epochs * together.STEPS >= 6
     assert other["losses"] == pytest.approx(one["losses"], rel=1e-5)
     assert other["history"]["loss"] == pytest.approx(one["history"]["loss"], rel=1e-5)
-    assert other["history"]["step"] == one["history"]["step"] == [2, 4, 6, 8]
+    assert other["history"]["step"] == one["history"]["step"] == [2, 4, 6]
     assert_close(one["weights"], other["weights"])
     second = load(two / f"{case}-second.pt")
     assert all(torch.equal(value, second[name]) for name, value in other["weights"].items())
@@ -56,8 +57,8 @@ def test_two_processes_take_the_steps_of_one(case: str, two: Path, tmp_path: Pat
 def test_one_process_resumes_what_two_began(two: Path, tmp_path: Path) -> None:
     resumed = together.train("cddpm-killed", two, resumed=True)
     undisturbed = together.train("cddpm", tmp_path)
-    assert resumed["losses"] == pytest.approx(undisturbed["losses"][4:], rel=1e-5)
-    assert resumed["history"]["epoch"] == [1, 2, 3, 4]
+    assert resumed["losses"] == pytest.approx(undisturbed["losses"][2:], rel=1e-5)
+    assert resumed["history"]["epoch"] == [1, 2, 3]
     assert_close(undisturbed["weights"], resumed["weights"])
 
 
@@ -94,9 +95,7 @@ def test_more_machines_are_left_to_srun(open_tiny: OpenTiny) -> None:
 
 
 def test_one_process_alone_does_not_pretend_to_be_two(tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    toy = Toy(replace(Toy().train_config, devices=2))
+    toy = Toy(dataclasses.replace(Toy().train_config, devices=2))
     with pytest.raises(UserError, match="needs 2 processes, and this is 1: start it by 'sadm tra"):
         fit(toy, epoch_data, toy_stage(tmp_path))
 
