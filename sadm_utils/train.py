@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import time
@@ -74,7 +73,7 @@ def _stages() -> dict[str, Any]:
 
 def _end_with_launcher() -> None:
     """End this process when the one that started it has ended, however that was."""
-    from sadm_utils.launch import GRACE, PARENT_VARIABLE
+    from sadm_utils.launch import PARENT_VARIABLE
 
     launcher = os.environ.get(PARENT_VARIABLE)
     if launcher is None:
@@ -82,10 +81,8 @@ def _end_with_launcher() -> None:
 
     def watch() -> None:
         while os.getppid() == int(launcher):
-            time.sleep(1)
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(GRACE)
-        os._exit(1)
+            time.sleep(0.5)
+        os._exit(1)  # as killed as the launcher; an exception would wait for the others
 
     threading.Thread(target=watch, daemon=True).start()
 

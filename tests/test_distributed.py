@@ -62,6 +62,11 @@ def test_one_process_resumes_what_two_began(two: Path, tmp_path: Path) -> None:
     assert_close(undisturbed["weights"], resumed["weights"])
 
 
+def test_work_is_divided_and_all_get_it_in_order(two: Path) -> None:
+    assert load(two / "divided-0.pt") == ([0, 2, 4], [0, 1, 4, 9, 16])
+    assert load(two / "divided-1.pt") == ([1, 3], [0, 1, 4, 9, 16])
+
+
 def test_a_stage_trained_by_two_is_the_stage_of_one(
     open_tiny: OpenTiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
