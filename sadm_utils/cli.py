@@ -14,6 +14,7 @@ import yaml
 from sadm_utils.data_commands import add_data_commands
 from sadm_utils.errors import UserError
 from sadm_utils.sweep_commands import add_sweep_commands, print_results
+from sadm_utils.train import add_train_command
 
 app = typer.Typer(
     add_completion=False,
@@ -149,6 +150,7 @@ def predict(
 
 add_data_commands(app)
 add_sweep_commands(app)
+add_train_command(app)
 
 
 @app.command("import-reference")
@@ -234,7 +236,7 @@ def _value(text: str) -> Any:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
-    if isinstance(value, str):
+    if isinstance(value, str) and text.strip()[:1] not in ("'", '"'):
         try:
             return float(value)  # YAML 1.1 takes 1e-3 for a string
         except ValueError:
@@ -259,7 +261,8 @@ def main(arguments: list[str] | None = None) -> None:
         _stop(str(error), 2)
     except Exception as error:
         # Expected failures are sentences already; anything else keeps its traceback.
-        code = {"NotebookFailed": 1, "SiteFailed": 1, "Interrupted": 130}.get(type(error).__name__)
+        codes = {"NotebookFailed": 1, "SiteFailed": 1, "TrainingFailed": 1, "Interrupted": 130}
+        code = codes.get(type(error).__name__)
         if code is None:
             raise
         _stop(str(error), code)

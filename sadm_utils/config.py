@@ -39,6 +39,9 @@ class TrainConfig:
     precision: str = "auto"  # auto, 32, bf16, 16
     workers: int = 0
     checkpoint_every: int = 1  # epochs between two writes of last.ckpt
+    devices: int = 1  # processes on each machine, one a GPU, that share each batch
+    nodes: int = 1  # machines
+    strategy: str = "auto"  # of Lightning, where there are several processes; auto = ddp
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ FURTHER_ROOMS = {"baselines": 8}
 STEERING_MODULES = (
     *("book", "cli", "costs", "data_commands", "doctor", "execute"),
     *("lock", "offline", "progress", "real_scans", "reference", "results", "speed", "sweep"),
-    *("sweep_commands", "trial", "website"),
+    *("sweep_commands", "train", "trial", "website"),
 )
 VERSIONS_IN_KEY = ("torch", "pytorch-lightning", "numpy", "scipy", "nilearn", "SimpleITK")
 

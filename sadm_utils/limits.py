@@ -19,6 +19,8 @@ INTERVALS = {
     "gradient_clip": "[0, inf)",
     "workers": "[0, inf)",
     "checkpoint_every": "[1, inf)",
+    "devices": "[1, inf)",
+    "nodes": "[1, inf)",
     "voxel_mm": "(0, inf)",
     "data.crop_mm": "(0, inf)",
     "data.curvature_steps": "[0, inf)",
@@ -64,6 +66,8 @@ CHOICES = {
     "cddpm.noise": ("simplex", "gaussian", "coarse"),
     "optimizer": ("adam", "muon"),
     "precision": ("auto", "32", "bf16", "16"),
+    # Those that keep all weights in each process; the book's models are far from needing others.
+    "strategy": ("auto", "ddp", "ddp_find_unused_parameters_true"),
 }
 LENGTHS = {"data.crop_mm": 3, "data.percentiles": 2, "draem.opacity": 2}
 RISING = ("data.percentiles", "draem.opacity")
@@ -90,6 +94,7 @@ def check_limits(settings: dict[str, Any]) -> None:
     if settings["evaluation.median"] not in (0, *range(1, 99, 2)):
         _refuse("evaluation.median", "0 or odd", settings["evaluation.median"])
     _check_shape(settings)
+    _check_shares(settings)
 
 
 def _check_value(key: str, value: Any) -> None:
@@ -123,6 +128,20 @@ def _check_shape(settings: dict[str, Any]) -> None:
             f"{slices} cannot be halved as often as sadm.depth {settings['sadm.depth']} asks: "
             "lower it."
         )
+
+
+def _check_shares(settings: dict[str, Any]) -> None:
+    """The processes of a training share each batch in equal parts."""
+    for key in settings:
+        train, _, last = key.rpartition(".")
+        if last != "batch_size" or f"{train}.devices" not in settings:
+            continue
+        batch, count = settings[key], settings[f"{train}.devices"] * settings[f"{train}.nodes"]
+        if batch % count:
+            raise UserError(
+                f"{key} is {batch}, which {count} processes ({train}.devices × {train}.nodes) "
+                "cannot share equally: choose a multiple."
+            )
 
 
 def _inside(number: float, interval: str) -> bool:

@@ -24,8 +24,9 @@ __all__ = [
     "hash_file", "open_run", "project_root", "read_record", "write_atomic",
 ]
 
-# Settings that change speed but no result are left out of a stage's key.
-NOT_IN_KEY = ("workers", "jobs", "checkpoint_every")
+# Settings that change speed but no result are left out of a stage's key. Several processes take the
+# steps of one (sadm_utils/processes.py): what they find differs by rounding only.
+NOT_IN_KEY = ("workers", "jobs", "checkpoint_every", "devices", "nodes", "strategy")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from sadm_utils import device
+from sadm_utils import device, processes
 from sadm_utils.errors import UserError, is_full_disk, write_error, writing
 from sadm_utils.records import (
     Header,
@@ -142,6 +143,24 @@ class Stage:
         self._started, self._spent_before = time.time(), self._seconds_of_killed_runs()
         return True
 
+    def check_shared(self) -> None:
+        """Check that every process sees the folder that the first one has made ready.
+
+        Raises
+        ------
+        UserError
+            If it does not, or has other settings.
+        """
+        marker = self.path / "config.yaml"
+        if not processes.is_first() and not (
+            marker.exists() and read_header(marker).key == self.key
+        ):
+            raise UserError(
+                f"Process {processes.rank() + 1} of {processes.count()} does not find the stage "
+                f"{self.name!r} of the first process in {self.path}: all machines must see the "
+                "same RUN_DIR and have the same settings."
+            )
+
     def note(self, progress: Mapping[str, Any]) -> None:
         """Write how far the stage is, and the time spent, for a resumed run and for watchers."""
         state = {**progress, "spent_s": round(self.seconds, 1)}
@@ -254,7 +273,8 @@ def compute_once(
     ----------
     compute
         Returns the stage's metrics, or its metrics and weights. Whatever it raises, the stage is
-        left unfinished and unlocked.
+        left unfinished and unlocked. Of several processes all call it; the first one alone holds
+        the lock and writes.
 
     Raises
     ------
@@ -262,10 +282,13 @@ def compute_once(
         If another process is working on the stage, or the disk is full.
     """
     try:
-        if not stage.begin():
+        begun = processes.from_first(stage.begin)
+        stage.check_shared()
+        if not begun:
             return stage.record()
         result = compute()
-        return stage.finish(*result) if isinstance(result, tuple) else stage.finish(result)
+        parts = result if isinstance(result, tuple) else (result,)
+        return processes.from_first(partial(stage.finish, *parts))
     except Exception as error:
         if is_full_disk(error) and not isinstance(error, UserError):
             raise UserError(

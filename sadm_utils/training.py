@@ -3,7 +3,7 @@
 Nothing here knows what is trained. A chapter gives a Lightning module with a ``training_step``, a
 dataset for each epoch, and a stage to write into. All randomness of a step comes from generators
 that are pure functions of (seed, epoch, step): a killed and resumed training takes the same steps
-as an undisturbed one.
+as an undisturbed one, and several processes take the same steps as one (:mod:`processes`).
 """
 
 from __future__ import annotations
@@ -28,10 +28,15 @@ import pytorch_lightning as pl  # noqa: E402  (after the filters: it speaks whil
 import torch  # noqa: E402
 from pytorch_lightning.callbacks import WeightAveraging  # noqa: E402
 from pytorch_lightning.loggers import TensorBoardLogger  # noqa: E402
+from pytorch_lightning.plugins.environments import (  # noqa: E402
+    LightningEnvironment,
+    TorchElasticEnvironment,
+)
 from torch.optim.swa_utils import get_ema_multi_avg_fn  # noqa: E402
 from torch.utils.data import DataLoader, Dataset  # noqa: E402
 
-from sadm_utils import device  # noqa: E402
+from sadm_utils import device, processes  # noqa: E402
+from sadm_utils.batch_norm import share_statistics  # noqa: E402
 from sadm_utils.config import TrainConfig  # noqa: E402
 from sadm_utils.errors import UserError  # noqa: E402
 from sadm_utils.optim import Muon, is_matrix  # noqa: E402
@@ -45,11 +50,19 @@ SCHEDULE_SALT, SHUFFLE_SALT, LAYER_SALT = 11, 13, 31
 
 
 class TrainedModule(pl.LightningModule):
-    """A network with its optimizer: Adam(W), linear warm-up, then constant or cosine decay."""
+    """A network with its optimizer: Adam(W), linear warm-up, then constant or cosine decay.
+
+    Attributes
+    ----------
+    draws_rows
+        True if all that is random in a step is drawn by :func:`processes.rows`. Several processes
+        then take the steps of one; else each draws on its own, which is as good but not the same.
+    """
 
     betas = (0.9, 0.999)
     train_key = ""
     """Where ``train`` stands in the configuration; empty for ``<stage>.train``."""
+    draws_rows = False
 
     def __init__(self, train: TrainConfig, seed: int) -> None:
         super().__init__()
@@ -62,7 +75,15 @@ class TrainedModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Any, index: int) -> None:
         """Seed what layers draw from torch's global generator (drop path) by the step alone."""
-        torch.manual_seed(device.generator(self.seed, LAYER_SALT, self.global_step).initial_seed())
+        torch.manual_seed(self._generator(LAYER_SALT).initial_seed())
+        processes.set_in_step(True)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, index: int) -> None:
+        processes.set_in_step(False)
+
+    def log(self, name: str, value: Any, **options: Any) -> None:
+        """Log a figure; of several processes, their mean, since their shares are equal."""
+        super().log(name, value, **{"sync_dist": processes.count() > 1, **options})
 
     def muon_module(self) -> torch.nn.Module:
         """The part whose weight matrices Muon updates, if it is chosen; Adam does the rest."""
@@ -70,7 +91,11 @@ class TrainedModule(pl.LightningModule):
 
     def step_generator(self) -> torch.Generator:
         """A generator for the random draws of the present step."""
-        return device.generator(self.seed, SCHEDULE_SALT, self.global_step)
+        return self._generator(SCHEDULE_SALT)
+
+    def _generator(self, salt: int) -> torch.Generator:
+        own = processes.rank() if not self.draws_rows else 0
+        return device.generator(self.seed, salt, self.global_step, *([own] if own else []))
 
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW with decoupled weight decay (with decay 0 it is Adam), or Muon."""
@@ -101,7 +126,10 @@ class TrainedModule(pl.LightningModule):
 
 
 class EpochLoader(pl.LightningDataModule):
-    """Serve a fresh dataset for each epoch, shuffled as a pure function of (seed, epoch)."""
+    """Serve a fresh dataset for each epoch, shuffled as a pure function of (seed, epoch).
+
+    Of each batch, a process gets its own rows.
+    """
 
     def __init__(self, epoch_data: EpochData, train: TrainConfig, seed: int) -> None:
         super().__init__()
@@ -113,11 +141,14 @@ class EpochLoader(pl.LightningDataModule):
         data = self.epoch_data(epoch)
         size = len(data)  # type: ignore[arg-type]
         draw = device.generator(self.seed, SHUFFLE_SALT, epoch)
+        batch = min(self.train_config.batch_size, size)
+        own = processes.share(batch)
+        order = torch.randperm(size, generator=draw)  # the same, however often begun
+        batches = order[: size // batch * batch].view(-1, batch)
         return DataLoader(
             data,
-            batch_size=min(self.train_config.batch_size, size),
-            sampler=torch.randperm(size, generator=draw).tolist(),  # the same, however often begun
-            drop_last=True,
+            batch_size=own.stop - own.start,
+            sampler=batches[:, own].flatten().tolist(),
             num_workers=self.train_config.workers,
             generator=draw,
             pin_memory=device.get_device().type != "cpu",
@@ -133,18 +164,19 @@ class Progress(pl.Callback):
         self.stage, self.train_config, self.validate = stage, train, validate
         self.average = average
         self.history: list[dict[str, float]] = []
-        self.show = _line_printer()
+        self.show = line_printer() if processes.is_first() else lambda line: None
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": self.history}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.history = list(state["history"])
-        print(
-            f"Stage {self.stage.name}: resumed after epoch {len(self.history)} "
-            f"of {self.train_config.epochs}.",
-            flush=True,
-        )
+        if processes.is_first():
+            print(
+                f"Stage {self.stage.name}: resumed after epoch {len(self.history)} "
+                f"of {self.train_config.epochs}.",
+                flush=True,
+            )
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.started = time.time()
@@ -156,7 +188,7 @@ class Progress(pl.Callback):
         steps = max(1, int(trainer.num_training_batches))
         done = trainer.current_epoch + (index + 1) / steps
         if (index + 1) % max(1, steps // 4) == 0:
-            self._report(done, float(outputs["loss"]))
+            self._report(done, processes.mean(outputs["loss"]))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
@@ -172,8 +204,9 @@ class Progress(pl.Callback):
             row |= self.validate(module)
             self.average.on_validation_epoch_end(trainer, module)
         self.history.append(row)
-        table = pd.DataFrame(self.history).to_csv(index=False)
-        write_atomic(self.stage.path / "history.csv", table)
+        if processes.is_first():
+            table = pd.DataFrame(self.history).to_csv(index=False)
+            write_atomic(self.stage.path / "history.csv", table)
         last = trainer.current_epoch + 1 == self.train_config.epochs
         if last or (trainer.current_epoch + 1) % self.train_config.checkpoint_every == 0:
             self._save(trainer)
@@ -182,8 +215,9 @@ class Progress(pl.Callback):
         """Write ``last.ckpt`` through a temporary file: a kill never leaves half of one."""
         temporary = self.stage.checkpoint_path.with_suffix(".tmp")
         try:
-            trainer.save_checkpoint(temporary)
-            os.replace(temporary, self.stage.checkpoint_path)
+            trainer.save_checkpoint(temporary)  # all processes; the first one writes
+            if processes.is_first():
+                os.replace(temporary, self.stage.checkpoint_path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise UserError(
@@ -192,6 +226,8 @@ class Progress(pl.Callback):
             ) from None
 
     def _report(self, done: float, loss: float) -> None:
+        if not processes.is_first():
+            return
         seconds = time.time() - self.started
         speed = (done - self.first_epoch) / max(seconds, 1e-6)
         left = (self.train_config.epochs - done) / speed
@@ -229,9 +265,11 @@ def fit(
     Raises
     ------
     UserError
-        If the disk is full, the checkpoint damaged, or the loss no number.
+        If the disk is full, the checkpoint damaged, the loss no number, or this process not one of
+        as many as the configuration asks for.
     """
     train = module.train_config
+    placement = _placement(module)
     resume = _checkpoint(stage)
     average = pl.Callback()
     if train.ema_decay:  # what Lightning's own moving average does, in one pass over the weights
@@ -239,7 +277,7 @@ def fit(
     progress = Progress(stage, train, validate, average)
     trainer = pl.Trainer(
         accelerator="auto",
-        devices=1,
+        **placement,
         max_epochs=train.epochs,
         precision=device.lightning_precision(train.precision),  # type: ignore[arg-type]
         gradient_clip_val=train.gradient_clip or None,
@@ -251,20 +289,45 @@ def fit(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,  # EpochLoader gives each process its rows
     )
     data = EpochLoader(epoch_data, train, module.seed)
     with _interruptible(trainer), device.seeded(module.seed, LAYER_SALT):
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        finally:
+            processes.set_in_step(False)
     if train.ema_decay:  # not done by a run that was killed behind its last epoch
         average.on_train_end(trainer, module)
     return pd.DataFrame(progress.history)
+
+
+def _placement(module: TrainedModule) -> dict[str, Any]:
+    """Where Lightning computes; the processes are there already, it shall start none."""
+    train = module.train_config
+    wanted = train.devices * train.nodes
+    if wanted != processes.count():
+        raise UserError(
+            f"A training with devices {train.devices} and nodes {train.nodes} needs {wanted} "
+            f"processes, and this is {processes.count()}: start it by 'sadm train'."
+        )
+    if wanted == 1:
+        return {"devices": 1, "plugins": [LightningEnvironment()]}
+    share_statistics(module)
+    return {
+        "devices": train.devices,
+        "num_nodes": train.nodes,
+        "strategy": "ddp" if train.strategy == "auto" else train.strategy,
+        "plugins": [TorchElasticEnvironment()],
+    }
 
 
 def _checkpoint(stage: Stage) -> Path | None:
     """The checkpoint to resume from; without one, what an earlier start has logged is removed."""
     path = stage.checkpoint_path
     if not path.exists():
-        shutil.rmtree(stage.path / "logs", ignore_errors=True)
+        if processes.is_first():
+            shutil.rmtree(stage.path / "logs", ignore_errors=True)
         return None
     if not zipfile.is_zipfile(path):
         raise UserError(f"The checkpoint {path} is damaged: delete it and run again.")
@@ -286,7 +349,7 @@ def _minutes(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
 
 
-def _line_printer() -> Callable[[str], None]:
+def line_printer() -> Callable[[str], None]:
     """A line that replaces itself in a notebook; in a log, a new line at most every 15 s."""
     try:
         from IPython import get_ipython

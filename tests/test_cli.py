@@ -123,12 +123,13 @@ def test_predict_opens_the_run_and_names_what_was_written(
 
 
 def test_values_are_yaml_with_scientific_numbers() -> None:
-    assert parse_overrides(["a=1e-3", "b=true", "c=[1, 2]", "d= x", "e="]) == {
+    assert parse_overrides(["a=1e-3", "b=true", "c=[1, 2]", "d= x", "e=", "f='32'"]) == {
         "a": 0.001,
         "b": True,
         "c": [1, 2],
         "d": "x",
         "e": "",
+        "f": "32",
     }
     with pytest.raises(UserError, match="key=value"):
         parse_overrides(["=3"])

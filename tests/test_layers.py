@@ -17,12 +17,15 @@ BASE = (
     "config",
     "device",
     "records",
+    "processes",
+    "batch_norm",
     "stages",
     "runs",
     "parameters",
     "report",
     "optim",
     "training",
+    "launch",
     "viz",
 )
 ABOVE = (("predict",), ("baselines",), STEERING_MODULES)

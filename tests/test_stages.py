@@ -132,9 +132,9 @@ def test_diffusion_model_does_not_move_in_chapter_5(
     used: list[bool] = []
     rebuild = model.reconstruct_at
 
-    def watched(*arguments: Any) -> torch.Tensor:
+    def watched(*arguments: Any, **named: Any) -> torch.Tensor:
         used.append(any(module.training for module in model.modules()))
-        return rebuild(*arguments)
+        return rebuild(*arguments, **named)
 
     monkeypatch.setattr(model, "reconstruct_at", watched)
     monkeypatch.setattr(sadm_training, "load_cddpm", lambda run: model)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sadm_utils.cddpm.schedule import cosine_betas, signal_and_noise_rates
 from sadm_utils.cddpm.simplex import simplex_noise
+from sadm_utils.processes import rows
 
 TOLERANCE = 1e-3
 """How far an image may leave [0, 1] before it is refused."""
@@ -83,7 +84,8 @@ class GaussianDiffusion(nn.Module):
     def draw_steps(self, batch: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw step indices uniformly from 0 … T − 1 for training: int64 (batch,)."""
         device = generator.device if generator is not None else "cpu"
-        t = torch.randint(self.timesteps, (batch,), generator=generator, device=device)
+        options = {"generator": generator, "device": device}
+        t = rows(lambda n: torch.randint(self.timesteps, (n,), **options), batch)
         return t.to(self.signal_rate.device)
 
     def q_sample(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:

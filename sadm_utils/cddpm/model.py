@@ -49,11 +49,18 @@ class ConditionedDiffusion(nn.Module):
 
     @torch.no_grad()
     def reconstruct_at(
-        self, image: torch.Tensor, t: torch.Tensor, generator: torch.Generator | None = None
+        self,
+        image: torch.Tensor,
+        t: torch.Tensor,
+        generator: torch.Generator | None = None,
+        noise: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Reconstruct images (B, 1, H, W), each from its own step index t (B,); clipped."""
+        """Reconstruct images (B, 1, H, W), each from its own step index t (B,); clipped.
+
+        The noise, of the shape of the images, is drawn from the generator if it is not given.
+        """
         cond = self.encoder(image)
-        rebuilt = self.diffusion.reconstruct(self.unet, image, t, cond, generator=generator)
+        rebuilt = self.diffusion.reconstruct(self.unet, image, t, cond, noise, generator)
         return rebuilt.clamp(0, 1)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from sadm_utils.cddpm.diffusion import NoiseFunction
 from sadm_utils.cddpm.simplex import simplex_noise
 from sadm_utils.config import CddpmConfig
+from sadm_utils.processes import rows
 
 STANDARD_DEVIATION = 0.59
 """Of simplex noise with the paper's settings over many fields; the other kinds are as strong."""
@@ -28,8 +29,12 @@ def gaussian_noise(
 ) -> Tensor:
     """Draw Gaussian noise, independent in every pixel: float32 (batch, 1, height, width)."""
     device = generator.device if generator is not None else "cpu"
-    shape = (1 if shared else batch, 1, height, width)
-    return std * torch.randn(shape, generator=generator, device=device).expand(batch, -1, -1, -1)
+
+    def draw(fields: int) -> Tensor:
+        return torch.randn((fields, 1, height, width), generator=generator, device=device)
+
+    noise = draw(1) if shared else rows(draw, batch)
+    return std * noise.expand(batch, -1, -1, -1)
 
 
 def coarse_noise(

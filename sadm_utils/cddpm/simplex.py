@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sadm_utils.processes import rows
+
 STRETCH = (1 / sqrt(3) - 1) / 2
 """From the plane to the lattice: triangles become halves of unit squares."""
 SQUISH = (sqrt(3) - 1) / 2
@@ -168,7 +170,11 @@ def simplex_noise(
     Tensor
         Noise, float32 (batch, 1, height, width).
     """
-    permutations = random_permutations(1 if shared else batch, generator)
+    permutations = (
+        random_permutations(1, generator)
+        if shared
+        else rows(lambda n: random_permutations(n, generator), batch)
+    )
     noise = simplex_from_permutations(
         permutations, height, width, octaves, persistence, feature_size
     )

@@ -13,6 +13,7 @@ from sadm_utils.cddpm.model import ConditionedDiffusion, build_cddpm
 from sadm_utils.config import TrainConfig, to_dict
 from sadm_utils.data.stage import healthy, open_data, training_slices
 from sadm_utils.data.store import Volumes
+from sadm_utils.launch import train_together
 from sadm_utils.runs import Run, Stage, compute_once
 from sadm_utils.spark.model import load_pretrained
 from sadm_utils.stages import Metrics, Weights
@@ -23,6 +24,8 @@ RECONSTRUCTION_SALT, WEIGHTS_SALT = 17, 41
 
 class CddpmTraining(TrainedModule):
     """Encoder and U-Net learn together: mean |x̂0 − x0| at uniformly drawn steps."""
+
+    draws_rows = True
 
     def __init__(self, model: ConditionedDiffusion, train: TrainConfig, seed: int) -> None:
         super().__init__(train, seed)
@@ -69,6 +72,7 @@ def train_cddpm(run: Run) -> dict[str, Any]:
         metrics = {name: float(history[name].iloc[-1]) for name in ("loss", "healthy_l1")}
         return {**metrics, "epochs": len(history)}, model.state_dict()
 
+    train_together(run, stage, train, "cddpm")
     return compute_once(stage, compute)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset, StackDataset, default_collate
 
-from sadm_utils import device
+from sadm_utils import device, processes
 from sadm_utils.cddpm.model import ConditionedDiffusion
 from sadm_utils.cddpm.training import load_cddpm
 from sadm_utils.config import Config, TrainConfig, to_dict
@@ -20,6 +20,7 @@ from sadm_utils.data.stage import healthy, open_data, training_slices
 from sadm_utils.data.store import Store, Volumes
 from sadm_utils.draem.synthesis import DraemSynthesizer
 from sadm_utils.errors import UserError
+from sadm_utils.launch import train_together
 from sadm_utils.runs import Run, Stage, compute_once
 from sadm_utils.sadm.network import SegmentationUNet
 from sadm_utils.stages import Metrics, Weights
@@ -79,6 +80,8 @@ def build_network(config: Config, inputs: str) -> SegmentationUNet:
 class SadmTraining(TrainedModule):
     """Binary cross-entropy between the supervised map and the anomaly mask."""
 
+    draws_rows = True
+
     def __init__(self, network: SegmentationUNet, train: TrainConfig, seed: int) -> None:
         super().__init__(train, seed)
         self.network = network
@@ -137,19 +140,29 @@ class AnnotatedSlices:
 
         With ``sadm.frozen_encoder`` off, the encoder normalizes by the batch, drops paths, and its
         running statistics drift, as in the released code; the stage ``cddpm`` stays as it is.
+        Several processes divide the work, unless the encoder drifts.
         """
         draw = device.generator(self.run.seed, LEVEL_SALT, number)
         levels = torch.tensor(self.model.levels)
         steps = levels[torch.randint(len(levels), (len(image),), generator=draw)] - 1
-        target, size, parts = device.get_device(), 32, []
-        self.model.encoder.train(not self.run.config.sadm.frozen_encoder)
+        target, frozen = device.get_device(), self.run.config.sadm.frozen_encoder
+        images = image.split(32)
+        noise = [self.model.diffusion.draw_noise(part, draw) for part in images]
+
+        def rebuild(k: int) -> torch.Tensor:
+            t = steps[32 * k : 32 * k + 32].to(target)
+            with device.autocast(target):
+                rebuilt = self.model.reconstruct_at(
+                    images[k].to(target), t, noise=noise[k].to(target)
+                )
+            return rebuilt.float().cpu()
+
+        self.model.encoder.train(not frozen)
         with device.seeded(self.run.seed, DROP_PATH_SALT, number):
-            for start in range(0, len(image), size):
-                part = image[start : start + size].to(target)
-                t = steps[start : start + size].to(target)
-                with device.autocast(target):
-                    rebuilt = self.model.reconstruct_at(part, t, draw)
-                parts.append(rebuilt.float().cpu())
+            if frozen:
+                parts = processes.divided(rebuild, len(images))
+            else:  # each batch depends on those before
+                parts = [rebuild(k) for k in range(len(images))]
         self.model.encoder.eval()
         return torch.cat(parts)
 
@@ -226,6 +239,7 @@ def train_sadm(run: Run, annotations: str) -> dict[str, dict[str, Any]]:
     records = {}
     for inputs in INPUTS:
         stage = sadm_stage(run, annotations, inputs)
+        train_together(run, stage, train, "sadm", "--annotations", annotations)
         records[inputs] = compute_once(stage, partial(train_one, stage, inputs))
     return records
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sadm_utils.errors import UserError
+from sadm_utils.processes import rows
 from sadm_utils.spark.resnet import ResNet
 from sadm_utils.spark.sparse import SparseBatchNorm2d, Visible
 
@@ -48,7 +49,8 @@ def random_mask(
     """
     patches = grid[0] * grid[1]
     count = min(max(round(patches * (1 - ratio)), 1), patches - 1)
-    rank = torch.rand(batch, patches, generator=generator).argsort(dim=1).argsort(dim=1)
+    draw = rows(lambda n: torch.rand(n, patches, generator=generator), batch)
+    rank = draw.argsort(dim=1).argsort(dim=1)
     return (rank < count).view(batch, 1, *grid)
 
 

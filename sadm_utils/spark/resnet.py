@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sadm_utils.processes import rows
 from sadm_utils.spark.sparse import SparseBatchNorm2d, SparseConv2d, SparseMaxPool2d, Visible
 
 #: Residual blocks in each of the four stages.
@@ -22,7 +23,8 @@ def drop_path(branch: Tensor, rate: float, training: bool) -> Tensor:
     """
     if rate == 0.0 or not training:
         return branch
-    keep = torch.empty(branch.shape[0], 1, 1, 1, device=branch.device).bernoulli_(1 - rate)
+    place = branch.device
+    keep = rows(lambda n: torch.empty(n, 1, 1, 1, device=place).bernoulli_(1 - rate), len(branch))
     return branch * (keep / (1 - rate)).to(branch.dtype)
 
 

@@ -17,6 +17,8 @@ it (``None``) the layer is the plain one, with the same parameters: learned spar
 import torch
 from torch import Tensor, nn
 
+from sadm_utils.batch_norm import BatchNorm2d
+
 
 class Visible:
     """Which patches of a batch may be seen, at any resolution.
@@ -72,15 +74,12 @@ class SparseMaxPool2d(nn.MaxPool2d):
         return y if visible is None else visible.keep(y)
 
 
-class SparseBatchNorm2d(nn.BatchNorm2d):
+class SparseBatchNorm2d(BatchNorm2d):
     """Batch normalization with the statistics of visible positions; hidden ones stay zero.
 
     The n visible positions of the batch are lined up as a table (n, C), which is normalized as a
     whole, running statistics included, and written back.
     """
-
-    def _check_input_dim(self, input: Tensor) -> None:
-        """Accept tables (n, C) beside images (B, C, H, W)."""
 
     def forward(self, x: Tensor, visible: Visible | None = None) -> Tensor:
         if visible is None:

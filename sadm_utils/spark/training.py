@@ -10,6 +10,7 @@ import torch
 from sadm_utils import device
 from sadm_utils.config import Config, TrainConfig, to_dict
 from sadm_utils.data.stage import healthy, open_data, training_slices
+from sadm_utils.launch import train_together
 from sadm_utils.runs import Run, Stage, compute_once
 from sadm_utils.spark.model import SparK, fill_patches
 from sadm_utils.stages import Metrics, Weights
@@ -34,6 +35,7 @@ class SparkTraining(TrainedModule):
     """Predict hidden patches; AdamW with the betas of the SparK paper."""
 
     betas = (0.9, 0.95)
+    draws_rows = True
 
     def __init__(self, model: SparK, train: TrainConfig, seed: int) -> None:
         super().__init__(train, seed)
@@ -70,6 +72,7 @@ def train_spark(run: Run) -> dict[str, Any]:
         metrics = {"masked_mse": float(history["loss"].iloc[-1]), "epochs": len(history)}
         return metrics, model.state_dict()
 
+    train_together(run, stage, train, "spark")
     return compute_once(stage, compute)
 
 
