@@ -1,6 +1,8 @@
 """The comparison methods of chapter 8, as far as a sweep must know them."""
 
-METHODS = ("ae", "vae", "dae", "fae", "rd", "ddpm", "pddpm", "pii", "draem_net")
+from sadm_utils.baselines import registry
+
+METHODS = tuple(registry.METHODS)
 
 PRETRAINED = ("rd", "fae")
 """They stand on the encoder of the stage ``spark``."""
