@@ -1,6 +1,6 @@
 """A real sweep in miniature: undisturbed, killed twice, and on two Dask workers: the same table.
 
-Run with ``make chain``; about five minutes.
+Run with ``make chain``; about six minutes on two quiet cores.
 """
 
 from __future__ import annotations
