@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sadm_utils.sadm.network import ConvBlock
+from sadm_utils.spark.model import fill_patches
 
 
 def grow(in_channels: int, out_channels: int) -> nn.Sequential:
@@ -41,9 +42,11 @@ class ConvAutoencoder(nn.Module):
         self.head = nn.Conv2d(width, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Rebuild (B, channels, H, W), H and W divisible by 2^(depth − 1); not clipped."""
+        """Rebuild (B, channels, H, W), not clipped; odd sizes are filled up on the way."""
+        height, width = x.shape[-2:]
+        x = fill_patches(x, 2 ** (len(self.down) - 1))
         for i, block in enumerate(self.down):
             x = block(F.avg_pool2d(x, 2) if i > 0 else x)
         for block in self.up:
             x = block(x)
-        return self.head(x)
+        return self.head(x)[..., :height, :width]

@@ -19,6 +19,7 @@ from sadm_utils.baselines.maps import score_volume
 from sadm_utils.baselines.teacher import SCALES, PretrainedBaseline
 from sadm_utils.config import Config, EvaluationConfig
 from sadm_utils.sadm.network import ConvBlock
+from sadm_utils.spark.model import fill_patches
 
 
 def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -94,8 +95,11 @@ class ReverseDistillation(PretrainedBaseline):
         self.student = Student(channels, width)
 
     def distances(self, image: Tensor) -> list[Tensor]:
-        """How far the student is from the teacher at each scale: (B, 1, H/2^(i+2), W/2^(i+2))."""
-        maps = self.teacher(image)
+        """How far the student is from the teacher at each scale: (B, 1, H/2^(i+2), W/2^(i+2)).
+
+        H and W are the slices' sides, filled up with background to multiples of 32.
+        """
+        maps = self.teacher(fill_patches(image))
         rebuilt = self.student(self.embedding(maps))
         return [cosine_distance(x, y) for x, y in zip(rebuilt, maps, strict=True)]
 
@@ -105,10 +109,12 @@ class ReverseDistillation(PretrainedBaseline):
 
     def score(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Sum of the distances, enlarged to the slices' size: (B, 1, H, W) (RD, equation 3)."""
+        height, width = image.shape[-2:]
         enlarged = [
-            F.interpolate(d, image.shape[-2:], mode="bilinear") for d in self.distances(image)
+            F.interpolate(d, scale_factor=2.0 ** (i + 2), mode="bilinear")
+            for i, d in enumerate(self.distances(image))
         ]
-        return torch.stack(enlarged).sum(0)
+        return torch.stack(enlarged).sum(0)[..., :height, :width]
 
     def anomaly_map(
         self, image: np.ndarray, mask: np.ndarray, settings: EvaluationConfig, seed: int
