@@ -129,6 +129,13 @@ class ReconstructionBaseline(Baseline):
         self, image: np.ndarray, mask: np.ndarray, settings: EvaluationConfig, seed: int
     ) -> np.ndarray:
         rebuilt = self.reconstruction(image, seed, settings.batch_size)
+        return self.residual(image, rebuilt, mask, settings)
+
+    @staticmethod
+    def residual(
+        image: np.ndarray, rebuilt: np.ndarray, mask: np.ndarray, settings: EvaluationConfig
+    ) -> np.ndarray:
+        """x̃ of chapter 6, from a volume (H, W, D) and its reconstruction: float32 (H, W, D)."""
         return reconstruction_map(
             image,
             rebuilt,

@@ -17,10 +17,10 @@ from sadm_utils.baselines.registry import METHODS, method_class, title
 from sadm_utils.baselines.training import load_baseline, settings_of, stage_name
 from sadm_utils.config import to_dict
 from sadm_utils.data.stage import healthy, open_data
-from sadm_utils.data.store import Volumes
+from sadm_utils.data.store import Store, Volumes
 from sadm_utils.evaluation import stage as chapter6
 from sadm_utils.evaluation.metrics import l1_error
-from sadm_utils.evaluation.protocol import Scored, subject_rows, validation_thresholds
+from sadm_utils.evaluation.protocol import Healthy, Scored, measure_healthy, measure_set
 from sadm_utils.evaluation.statistics import bootstrap_interval, summarize
 from sadm_utils.evaluation.tables import read_results, write_results
 from sadm_utils.runs import Run, Stage, compute_once
@@ -75,53 +75,81 @@ def _evaluate(run: Run, name: str, folder: Path, show: Callable[[str], None]) ->
     store, method = open_data(run), load_baseline(run, name)
     sets = chapter6.test_sets(run, store)
     chapter6.check_unseen(run, store, sets, [])  # a comparison method sees no annotated subject
-    rows: list[dict[str, Any]] = []
+    well, errors = _healthy(run, store, method, show)
+    subjects: list[dict[str, Any]] = []
+    whole: list[dict[str, Any]] = []
     limits: list[dict[str, Any]] = []
     for test_set, (validation, test) in sets.items():
         show(f"{method.title}, {test_set}: {len(validation)} + {len(test)} subjects")
-        thresholds = validation_thresholds(_scored(run, method, validation))
+        file = folder / "maps" / f"{test_set}.npz"
+        parts = _scored(run, method, validation), _scored(run, method, test, file)
+        found = measure_set(test_set, *parts, well, run.seed, run.config.evaluation.bootstrap)
+        subjects += found.subjects
+        whole += found.whole
         limits += [
             {"method": row[0], "annotations": row[1], "test_set": test_set, "threshold": value}
-            for row, value in thresholds.items()
+            for row, value in found.thresholds.items()
         ]
-        for number, volume in enumerate(_scored(run, method, test)):
-            rows += subject_rows(test_set, volume, thresholds)
-            if number == 0:
-                _save_maps(run, method, folder / "maps" / f"{test_set}.npz", test, volume)
-    return _write(run, folder, pd.DataFrame(rows), _healthy_errors(run, method), limits)
+    extra = {"thresholds": limits, "healthy_rates": chapter6.healthy_rates(well)}
+    return _write(run, folder, pd.DataFrame(subjects), pd.DataFrame(whole), errors, extra)
 
 
-def _scored(run: Run, method: Baseline, volumes: Volumes) -> Iterator[Scored]:
-    """Score each volume of a split, one at a time; what is random differs between volumes."""
+def _healthy(
+    run: Run, store: Store, method: Baseline, show: Callable[[str], None]
+) -> tuple[Healthy, list[float]]:
+    """What healthy subjects say, and the mean |x̂ − x| in the brain of each one of the test.
+
+    There are no such errors for a method that does not rebuild the image.
+    """
+    validation, test = (healthy(run, store, part) for part in ("val", "test"))
+    show(f"{method.title}, healthy: {len(validation)} + {len(test)} subjects")
+    errors: list[float] = []
+
+    def with_errors() -> Iterator[Scored]:
+        for volume in _scored(run, method, test):
+            errors.extend(
+                l1_error(volume.image, rebuilt, volume.mask)
+                for rebuilt in volume.reconstructions.values()
+            )
+            yield volume
+
+    return measure_healthy(_scored(run, method, validation), with_errors()), errors
+
+
+def _scored(
+    run: Run, method: Baseline, volumes: Volumes, keep: Path | None = None
+) -> Iterator[Scored]:
+    """Score each volume of a split, one at a time; what is random differs between volumes.
+
+    The maps of the first one are written to ``keep``.
+    """
+    settings, key = run.config.evaluation, (method.title, method.annotations)
     for row, subject in enumerate(volumes.subjects):
         image, mask, seg = (volumes.volume(row, part) for part in ("image", "mask", "seg"))
-        score = method.anomaly_map(image, mask, run.config.evaluation, run.seed + row)
-        yield Scored(subject, mask, seg, [(method.title, method.annotations, score)])
-
-
-def _healthy_errors(run: Run, method: Baseline) -> list[float]:
-    """Mean |x̂ − x| in the brain of each healthy test subject; empty if nothing is rebuilt."""
-    if not isinstance(method, ReconstructionBaseline):
-        return []
-    volumes, errors = healthy(run, open_data(run), "test"), []
-    for row in range(len(volumes)):
-        image, mask = volumes.volume(row, "image"), volumes.volume(row, "mask")
-        rebuilt = method.reconstruction(image, run.seed + row, run.config.evaluation.batch_size)
-        errors.append(l1_error(image, rebuilt, mask))
-    return errors
+        rebuilt, seed = {}, run.seed + row
+        if isinstance(method, ReconstructionBaseline):
+            rebuilt[key] = method.reconstruction(image, seed, settings.batch_size)
+            score = method.residual(image, rebuilt[key], mask, settings)
+        else:
+            score = method.anomaly_map(image, mask, settings, seed)
+        if keep is not None and row == 0:
+            _save_maps(keep, image, mask, seg, score, rebuilt.get(key))
+        voxel_mm = run.config.data.voxel_mm
+        yield Scored(subject, mask, seg, [(*key, score)], voxel_mm, image, rebuilt)
 
 
 def _write(
     run: Run,
     folder: Path,
     subjects: pd.DataFrame,
+    whole: pd.DataFrame,
     errors: list[float],
-    thresholds: list[dict[str, Any]],
+    extra: dict[str, Any],
 ) -> dict[str, Any]:
     """Summarize with bootstrap intervals, and write the tables as chapter 6 does."""
     resamples = run.config.evaluation.bootstrap
-    summary = summarize(subjects, run.seed, resamples)
-    extra = {"profile": run.config.profile, "seed": run.seed, "thresholds": thresholds}
+    summary = pd.concat([summarize(subjects, run.seed, resamples), whole], ignore_index=True)
+    extra = {"profile": run.config.profile, "seed": run.seed, **extra}
     metrics: dict[str, Any] = {"rows": len(summary)}
     if errors:
         error = bootstrap_interval(errors, np.random.default_rng(run.seed), resamples)
@@ -130,16 +158,21 @@ def _write(
     return metrics
 
 
-def _save_maps(run: Run, method: Baseline, file: Path, volumes: Volumes, volume: Scored) -> None:
-    """Keep the maps of the first subject of a set for the figures."""
-    image, size = volumes.volume(0, "image"), run.config.evaluation.batch_size
-    ((_, _, score),) = volume.scores
+def _save_maps(
+    file: Path,
+    image: np.ndarray,
+    mask: np.ndarray,
+    seg: np.ndarray,
+    score: np.ndarray,
+    rebuilt: np.ndarray | None,
+) -> None:
+    """Keep the maps of a subject for the figures, as float16 arrays in one ``.npz``."""
     arrays = {"image": image, "score": score}
-    if isinstance(method, ReconstructionBaseline):
-        arrays["reconstruction"] = method.reconstruction(image, run.seed, size)
+    if rebuilt is not None:
+        arrays["reconstruction"] = rebuilt
     halves = {name: np.asarray(array, np.float16) for name, array in arrays.items()}
     file.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(file, mask=volume.mask, seg=volume.seg, **halves)
+    np.savez_compressed(file, mask=mask, seg=seg, **halves)
 
 
 def load_maps(run: Run, name: str, test_set: str) -> dict[str, np.ndarray]:

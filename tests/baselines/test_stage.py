@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.nn import functional as F
 
+from sadm_utils.baselines import stage as stage_module
 from sadm_utils.baselines.registry import METHODS, method_class
 from sadm_utils.baselines.stage import (
     baseline_results,
@@ -27,6 +29,7 @@ from sadm_utils.baselines.training import (
     train_baseline,
 )
 from sadm_utils.config import flatten, load_config
+from sadm_utils.data.stage import open_data
 from sadm_utils.device import generator
 from sadm_utils.errors import UserError
 from sadm_utils.evaluation import stage as chapter6
@@ -57,6 +60,21 @@ def test_chain_of_one_method(trained, capsys):
     capsys.readouterr()
     evaluate_baseline(trained, "ae")
     assert "reused" in capsys.readouterr().out
+
+
+def test_everything_that_chapter_6_measures_is_measured(trained):
+    evaluate_baseline(trained, "ae", show=len)
+    rows, extra = baseline_results(trained, "ae")
+    found = set(rows[rows["test_set"] == "Brats21"]["metric"])
+    assert found >= {"dice_fpr5", "pooled_best_dice", "detection_auroc", "slice_auroc", "hd95"}
+    assert found >= {"l1_healthy", "l1_lesion", "l1_ratio"}
+    assert {rate["rate"] for rate in extra["healthy_rates"]} == {0.01, 0.05, 0.1}
+
+
+def test_distances_are_in_millimeters(trained):
+    store, method = open_data(trained), load_baseline(trained, "ae")
+    volume = next(stage_module._scored(trained, method, store["Brats21_test"]))
+    assert volume.voxel_mm == trained.config.data.voxel_mm == 6.0
 
 
 def test_kept_maps_are_what_the_method_makes(trained):
@@ -137,7 +155,8 @@ class Recorder:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_names_all_settings_that_it_reads(name, batch):
-    config, read = load_config("smoke", SMALL), set()
+    config, read = load_config("smoke", SMALL | {"data.crop_mm": [384, 384, 48]}), set()
+    batch = {part: F.interpolate(values, scale_factor=2) for part, values in batch.items()}
     cls = method_class(name)
     method = cls(Recorder(config, read))
     if cls.pretrained:  # the stage spark has slices of 2 × 2 patches at least
