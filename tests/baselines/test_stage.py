@@ -159,8 +159,6 @@ def test_a_method_names_all_settings_that_it_reads(name, batch):
     batch = {part: F.interpolate(values, scale_factor=2) for part, values in batch.items()}
     cls = method_class(name)
     method = cls(Recorder(config, read))
-    if cls.pretrained:  # the stage spark has slices of 2 × 2 patches at least
-        batch = {part: value.repeat(1, 1, 2, 2) for part, value in batch.items()}
     method.loss(batch, generator(1))
     declared = set(flatten(settings_of(config, cls.uses)))
     if cls.pretrained:  # of which the stage spark is made
