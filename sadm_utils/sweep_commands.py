@@ -32,6 +32,9 @@ def sweep(
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Run points of another version again, too.")
     ] = False,
+    reuse: Annotated[
+        list[str] | None, typer.Option(help="Folder of another sweep: take what it has finished.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would run.")] = False,
 ) -> None:
     """Run many variants, seeds and folds."""
@@ -48,7 +51,7 @@ def sweep(
         return
     state = run_sweep(
         plan, folder, jobs=jobs, dask=dask, threads=threads, retry=retry, refresh=refresh,
-        show=typer.echo,
+        reuse=[Path(other).expanduser() for other in reuse or []], show=typer.echo,
     )  # fmt: skip
     _collect(folder)
     if state.count("failed"):

@@ -104,10 +104,10 @@ def link_parents(folder: Path, parents: dict[str, list[str]]) -> None:
             )
             with writing(target):
                 for file in files:
-                    _link(file, target / file.relative_to(source))
+                    link_file(file, target / file.relative_to(source))
 
 
-def _link(source: Path, target: Path) -> None:
+def link_file(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)

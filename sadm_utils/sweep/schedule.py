@@ -7,7 +7,7 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ from sadm_utils.sweep.points import (
     write_task,
 )
 from sadm_utils.sweep.pool import Outcome, Pool, dask_pool, local_pool
+from sadm_utils.sweep.reuse import reuse_points
 from sadm_utils.sweep.timing import TimeOfSweep
 from sadm_utils.sweep.versions import STALE, outdated, set_aside
 
@@ -98,6 +99,7 @@ def run_sweep(
     threads: int = 0,
     retry: bool = False,
     refresh: bool = False,
+    reuse: Sequence[Path] = (),
     show: Show = print,
 ) -> Tally:
     """Run what is left of a sweep, and say how it goes.
@@ -116,6 +118,8 @@ def run_sweep(
     refresh
         Run finished points again that sources or settings of today would not make, and all that
         stand on them; what they had made is set aside.
+    reuse
+        Folders of other sweeps, whose finished points are taken where they are the same.
 
     Raises
     ------
@@ -131,6 +135,9 @@ def run_sweep(
         if added:
             show(f"The file has {added} new points for the sweep in {folder}.")
         _mind_versions(plan, folder, refresh, show)
+        for other in reuse:
+            taken = reuse_points(plan, folder, other)
+            show(f"Taken from {other}: {', '.join(taken) or 'nothing'}.")
         state = tally(plan, folder, retry)
         for point, error in state.errors.items():
             show(f"{_named(plan.points[point])}: {_hint(state.states[point], error)}")

@@ -208,3 +208,34 @@ def test_stopped_sweep_leaves_nothing_running(plan, tmp_path, monkeypatch):
 def test_jobs_must_be_positive(plan, tmp_path):
     with pytest.raises(UserError, match="--jobs must be at least 1, not 0"):
         run(plan, tmp_path, jobs=0)
+
+
+def test_points_that_another_sweep_has_finished_are_taken_from_it(plan, tmp_path, monkeypatch):
+    use_toy_worker(tmp_path, monkeypatch, n06="fail")
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+        (folder / "orders.json").write_text((tmp_path / "orders.json").read_text())
+    run(plan, first)
+    (second / "orders.json").write_text("{}")
+    state, lines = run(plan, second, reuse=[first])
+    assert state.count("finished") == 5 and kinds(calls(second)) == ["06"]
+    assert "Taken from" in lines[0] and "06-" not in lines[0]
+    with pytest.raises(UserError, match="the folder of this sweep itself"):
+        run(plan, second, reuse=[second])
+    with pytest.raises(UserError, match="there is no sweep"):
+        run(plan, second, reuse=[tmp_path / "nowhere"])
+
+
+def test_points_of_other_sources_are_not_taken(plan, tmp_path, monkeypatch):
+    use_toy_worker(tmp_path, monkeypatch)
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+        (folder / "orders.json").write_text("{}")
+    run(plan, first)
+    model = next((first / "points").glob("04-*/point.json"))
+    model.write_text(json.dumps({**json.loads(model.read_text()), "sources": {"a.py": "old"}}))
+    state, lines = run(plan, second, reuse=[first])
+    assert state.count("finished") == 5
+    assert kinds(calls(second)) == ["04", "05", "05", "06"]  # nor what stands on them

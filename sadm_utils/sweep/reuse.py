@@ -1,0 +1,56 @@
+"""Take over what another sweep has finished: two sweeps that train the same model train it once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sadm_utils.errors import UserError, writing
+from sadm_utils.sweep.plan import Plan
+from sadm_utils.sweep.points import FAILED, FINISHED, finished, link_file, points_folder
+from sadm_utils.sweep.versions import outdated
+
+
+def reuse_points(plan: Plan, folder: Path, other: Path) -> list[str]:
+    """Link the finished points of another sweep that belong to this one as well.
+
+    A point's id says what it was made from; points of other sources, libraries or settings than
+    those of today are left alone, and so is what stands on them.
+
+    Parameters
+    ----------
+    folder, other
+        Folders of this sweep and of the one to take from.
+
+    Returns
+    -------
+    Ids of the points taken.
+
+    Raises
+    ------
+    UserError
+        If there is no sweep in ``other``, or it is this one.
+    """
+    source = points_folder(other)
+    if other.resolve() == folder.resolve():
+        raise UserError(f"--reuse {other}: that is the folder of this sweep itself.")
+    if not source.is_dir():
+        raise UserError(f"--reuse {other}: there is no sweep (no folder {source}).")
+    old = outdated(plan, other)
+    taken = []
+    for name, point in plan.points.items():  # parents come first
+        own = points_folder(folder) / name
+        stands = all(finished(points_folder(folder) / p) is not None for p in point.parents)
+        if name in old or not stands or finished(own) or not finished(source / name):
+            continue
+        with writing(own):
+            _link_point(source / name, own)
+        taken.append(name)
+    return taken
+
+
+def _link_point(source: Path, target: Path) -> None:
+    """Link all files of a point but its lock; the one that makes it count comes last."""
+    (target / FAILED).unlink(missing_ok=True)
+    files = [f for f in source.rglob("*") if f.is_file() and not f.name.startswith(".book.")]
+    for file in sorted(files, key=lambda f: f.name == FINISHED):
+        link_file(file, target / file.relative_to(source))
