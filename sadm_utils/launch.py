@@ -22,10 +22,10 @@ import torch
 
 from sadm_utils import device, processes
 from sadm_utils.config import TrainConfig, flatten, load_config, to_dict
+from sadm_utils.epochs import line_printer
 from sadm_utils.errors import UserError
 from sadm_utils.runs import Run
 from sadm_utils.stages import Stage
-from sadm_utils.training import line_printer
 
 GRACE = 10.0  # seconds that a process has to end when it is told to
 PARENT_VARIABLE = "SADM_LAUNCHER"  # the process that a started one must not outlive

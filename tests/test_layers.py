@@ -24,6 +24,7 @@ BASE = (
     "parameters",
     "report",
     "optim",
+    "epochs",
     "training",
     "launch",
     "viz",
