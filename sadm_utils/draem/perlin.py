@@ -143,6 +143,12 @@ def perlin_noise(
     return perlin_from_angles(angles, exponents, height, width)
 
 
+@lru_cache(maxsize=16)
+def pixel_centers(size: int) -> Tensor:
+    """Coordinates of the pixels along an axis that runs from −1 to 1: (size,) float32."""
+    return torch.linspace(-1, 1, size) * (size - 1) / size
+
+
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
     """Turn each image about its center; linear interpolation, zeros come in from outside.
 
@@ -156,8 +162,8 @@ def rotate(images: Tensor, degrees: Tensor) -> Tensor:
     height, width = images.shape[-2:]
     angle = torch.deg2rad(degrees)
     cos, sin = angle.cos(), angle.sin()
+    x, y = pixel_centers(width), pixel_centers(height)
     # Normalized coordinates run from −1 to 1 along either side: correct for the aspect ratio.
-    x, y = (torch.linspace(-1, 1, n) * (n - 1) / n for n in (width, height))
     along_x = torch.stack([cos, sin * width / height], dim=1)[:, :, None, None] * x
     along_y = torch.stack([-sin * height / width, cos], dim=1)[:, :, None, None] * y[:, None]
     grid = (along_x + along_y).permute(0, 2, 3, 1)

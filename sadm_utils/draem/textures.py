@@ -24,7 +24,7 @@ Generator = torch.Generator | None
 
 def uniform(low: float, high: float, batch: int, generator: Generator) -> Tensor:
     """(batch, 1) numbers, uniform in [low, high)."""
-    return low + (high - low) * torch.rand(batch, 1, generator=generator)
+    return torch.empty(batch, 1).uniform_(low, high, generator=generator)
 
 
 def gamma(values: Tensor, batch: int, generator: Generator) -> Tensor:
