@@ -1,4 +1,4 @@
-"""The table of data sets on the page "Ethics and limits", from the same list as ``sadm sources``."""
+"""The data sets of the page "Ethics and limits", from the same list as ``sadm sources``."""
 
 from __future__ import annotations
 

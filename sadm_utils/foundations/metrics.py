@@ -111,8 +111,9 @@ def draw_curves() -> Drawn:
     figure, axes = new_figure(1, 2, (6.6, 3.0))
     words = []
     for name, where, style in (
-        ("in the brain", (mask > 0) | (seg > 0), "-"), ("whole volume", np.ones_like(mask, bool), "--")
-    ):  # fmt: skip
+        ("in the brain", (mask > 0) | (seg > 0), "-"),
+        ("whole volume", np.ones_like(mask, bool), "--"),
+    ):
         s, truth = score[where], seg[where] > 0
         order = np.argsort(-s, kind="stable")
         hits = np.cumsum(truth[order])

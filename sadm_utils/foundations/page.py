@@ -54,8 +54,8 @@ FIGURES: dict[str, Picture] = {
     ),
     "units": Picture(
         mri.draw_units,
-        "Histograms of three subjects: as scanned they lie at different values, after scaling their "
-        "peaks of gray and white matter lie together.",
+        "Histograms of three subjects: as scanned they lie at different values, after scaling "
+        "their peaks of gray and white matter lie together.",
     ),
     "convolution": Picture(
         metrics.draw_convolution,
@@ -64,9 +64,9 @@ FIGURES: dict[str, Picture] = {
     ),
     "networks": Picture(
         metrics.draw_networks,
-        "Drawing of a U-Net: boxes get smaller on the way down and larger on the way up, and arrows "
-        "cross from each step down to the step up of the same size. An encoder is the way down "
-        "alone and ends in a short vector c.",
+        "Drawing of a U-Net: boxes get smaller on the way down and larger on the way up, and "
+        "arrows cross from each step down to the step up of the same size. An encoder is the way "
+        "down alone and ends in a short vector c.",
     ),
     "threshold": Picture(
         metrics.draw_threshold,
