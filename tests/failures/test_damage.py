@@ -57,8 +57,8 @@ def test_bias_brightens_one_side(volume: Volume) -> None:
     half = SHAPE[0] // 2
     ratio = [v.image[half:].sum() / v.image[:half].sum() for v in (volume, strengthen_bias(volume))]
     assert ratio[1] > 1.5 * ratio[0]
-    weak = strengthen_bias(volume, strength=0.0)
-    assert np.allclose(weak.image, volume.image, atol=0.12)
+    flat, inside = strengthen_bias(volume, strength=0.0), volume.mask > 0
+    assert np.corrcoef(flat.image[inside], volume.image[inside])[0, 1] > 0.99
 
 
 def test_head_moves_by_millimeters_and_turns_by_degrees(volume: Volume) -> None:
