@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from sadm_utils.failures.damage import Volume
 
-DIAMETERS_MM = (5.0, 8.0, 12.0, 18.0, 27.0)
+DIAMETERS_MM = (5.0, 9.0, 15.0, 24.0)
 DARKNESS = {"dark": 0.45, "faint": 0.85}  # times the tissue that was there
 SLAB_MM = 27.0  # on both sides of the lesion: what the maps look at
 

@@ -37,7 +37,11 @@ from sadm_utils.sadm.training import load_network
 
 SALT = 83
 PLAIN = "cDDPM"
-KINDS = ("healthy", "sick")
+SPOILED = {
+    "healthy": tuple(DAMAGES),
+    "sick": ("intact", "ghosts", "bias", "noise", "thick", "contrast"),  # those of the scanner
+}
+"""Which damages each kind of subject goes through."""
 
 
 @dataclass(frozen=True)
@@ -164,9 +168,10 @@ def _compute(
 
     subjects, damages = subjects_to_spoil(run), []
     for kind, volume in subjects.items():
-        show(f"{kind} subject: {len(DAMAGES)} scans")
-        for number, (name, damage) in enumerate(DAMAGES.items()):
-            spoiled = damage.spoil(volume, np.random.default_rng([run.seed, SALT, number]))
+        show(f"{kind} subject: {len(SPOILED[kind])} scans")
+        for number, name in enumerate(SPOILED[kind]):
+            rng = np.random.default_rng([run.seed, SALT, number])
+            spoiled = DAMAGES[name].spoil(volume, rng)
             maps, scores = look(spoiled, name)
             save_maps(stage.path / "maps" / kind, maps)
             damages += [

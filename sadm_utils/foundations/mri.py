@@ -49,13 +49,15 @@ def draw_voxels() -> Drawn:
     """The same anatomy in voxels of three sizes."""
     figure, axes = new_figure(1, len(SIZES_MM), (6.6, 2.9))
     words = []
+    fine = pair(voxel_mm=SIZES_MM[0])
+    height = fine.affine[2, 3] + SIZES_MM[0] * largest_slice(fine.seg)  # z in mm
     for ax, size in zip(axes[0], SIZES_MM, strict=True):
         p = pair(voxel_mm=size)
-        k, (wx, wy) = largest_slice(p.seg), window(p.mask, 1)
+        k, (wx, wy) = int(round((height - p.affine[2, 3]) / size)), window(p.mask, 1)
         _gray(ax, p.image[wx, wy, k], f"{size:g} mm")
         ax.contour(p.seg[wx, wy, k].T, levels=[0.5], colors=CONTOUR, linewidths=1.2)
         words.append(f"{int(p.seg.sum()):,} voxels of {size:g} mm")
-    volume = pair(voxel_mm=SIZES_MM[0]).seg.sum() * SIZES_MM[0] ** 3 / 1000
+    volume = fine.seg.sum() * SIZES_MM[0] ** 3 / 1000
     return figure, (
         f"One tumor of {volume:.0f} ml (outlined) is {', '.join(words[:-1])} or {words[-1]}. "
         "2 mm is the paper's size, 3 mm that of the demo."

@@ -86,7 +86,7 @@ FIGURES: dict[str, Picture] = {
     "forward": Picture(
         diffusion.draw_forward,
         "A slice with a tumor under more and more simplex noise; at step 500 the outline of the "
-        "brain is left, at step 999 nothing.",
+        "brain is left, at step 1000 nothing.",
     ),
     "schedule": Picture(
         diffusion.draw_schedule,
@@ -95,7 +95,7 @@ FIGURES: dict[str, Picture] = {
     "hiding": Picture(
         diffusion.draw_hiding,
         "A slice under Gaussian and under simplex noise, and both blurred: the tumor comes back "
-        "from Gaussian noise, and stays hidden in simplex noise.",
+        "clearly from Gaussian noise, and is one blob among many in simplex noise.",
     ),
     "painter": Picture(
         diffusion.draw_painter,
@@ -104,8 +104,8 @@ FIGURES: dict[str, Picture] = {
     ),
     "forgotten": Picture(
         diffusion.draw_forgotten,
-        "Two slices from different heights of the head and their noised versions; at step 750 they "
-        "can no longer be told apart.",
+        "Two slices from different heights of the head and their noised versions; at step 750 "
+        "little more than the outline is left of each.",
     ),
 }
 

@@ -12,7 +12,7 @@ from sadm_utils.errors import UserError
 from sadm_utils.failures import figures, stage
 from sadm_utils.failures.damage import DAMAGES, Volume
 from sadm_utils.failures.lesions import DARKNESS, DIAMETERS_MM
-from sadm_utils.failures.stage import KINDS, PLAIN, Broken, break_it, measure
+from sadm_utils.failures.stage import PLAIN, SPOILED, Broken, break_it, measure
 from sadm_utils.predict import open_finished_run
 from sadm_utils.predict.finished import METHOD
 
@@ -27,7 +27,8 @@ def broken(finished_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Brok
 
 def test_every_damage_method_and_subject_is_measured(broken: Broken) -> None:
     rows = broken.damages
-    assert len(rows) == len(DAMAGES) * 2 * len(KINDS)
+    assert len(rows) == 2 * sum(map(len, SPOILED.values()))
+    assert set(SPOILED["sick"]) < set(SPOILED["healthy"]) == set(DAMAGES)
     assert not rows.duplicated(["damage", "kind", "method"]).any()
     assert rows.loc[rows["kind"] == "healthy", "recall"].isna().all()
     assert rows["marked"].between(0, 1).all()
@@ -76,7 +77,7 @@ def test_without_evaluation_there_is_a_sentence(broken: Broken) -> None:
 
 
 def test_figures_and_words_come_from_the_tables(broken: Broken) -> None:
-    gallery = figures.before_and_after(broken, ["ghosts", "cut"], kind="sick")
+    gallery = figures.before_and_after(broken, ["ghosts", "thick"], kind="sick")
     assert len(gallery.axes) == 9
     assert figures.before_and_after(broken, ["nod"], axis=0).get_figwidth() < 7
     bars = figures.false_alarms(broken).axes[0]
