@@ -138,8 +138,8 @@ def draw_forgotten() -> Drawn:
     left = 100 * rates()[0][749]
     return figure, (
         "Two slices of one healthy brain, 48 mm apart, under the same noise. At t = 750 their "
-        f"difference is down to {left:.0f} %: the outline can still be guessed, folds and brightness "
-        "cannot. The condition says what the noise has hidden."
+        f"difference is down to {left:.0f} %: the outline can still be guessed, folds and "
+        "brightness cannot. The condition says what the noise has hidden."
     )
 
 
