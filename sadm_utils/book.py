@@ -79,6 +79,7 @@ def plan_book(parameters: Mapping[str, Any], dataset: str = "") -> list[Notebook
     plan.append(NotebookRun("06_evaluation", dict(parameters), stages=("evaluation",)))
     stages = tuple(f"baseline-{n}{part}" for n in BASELINES for part in ("", "-evaluation"))
     plan.append(NotebookRun("08_baselines", dict(parameters), stages=stages))
+    plan.append(NotebookRun("09_where_it_breaks", dict(parameters), stages=("failures",)))
     return plan
 
 

@@ -25,6 +25,7 @@ ESTIMATES: dict[str, dict[str, float]] = {
         "05_sadm_training-atlas_v2": 25,
         "06_evaluation": 25,
         "08_baselines": 25,
+        "09_where_it_breaks": 20,
         SITE: 30,
     },
     "demo": {
@@ -37,6 +38,7 @@ ESTIMATES: dict[str, dict[str, float]] = {
         "05_sadm_training-atlas_v2": 124,
         "06_evaluation": 235,
         "08_baselines": 120,
+        "09_where_it_breaks": 50,
         SITE: 12,
     },
 }

@@ -1,4 +1,4 @@
-"""The page "How fast": what ``make bench`` measured, as a table and as a picture of growth."""
+"""The page "Performance and cost": what ``make bench`` measured, as table and as picture."""
 
 from __future__ import annotations
 

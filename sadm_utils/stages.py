@@ -53,6 +53,7 @@ NOTEBOOK_OF_STAGE = {
     "sadm": "05_sadm_training",
     "evaluation": "06_evaluation",
     "baseline": "08_baselines",
+    "failures": "09_where_it_breaks",
 }
 Metrics = Mapping[str, Any]
 Weights = Mapping[str, torch.Tensor]

@@ -29,7 +29,7 @@ BASE = (
     "launch",
     "viz",
 )
-ABOVE = (("predict",), ("baselines",), STEERING_MODULES)
+ABOVE = (("predict",), ("baselines",), ("failures",), STEERING_MODULES)
 ORDER = [BASE, *[(chapter,) for chapter in CHAPTERS], *ABOVE]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 

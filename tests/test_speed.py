@@ -1,4 +1,4 @@
-"""The page "How fast" shows what is in the file, misses included."""
+"""The page "Performance and cost" shows what is in the file, misses included."""
 
 import json
 

@@ -1,0 +1,147 @@
+"""Pictures and tables of chapter 9."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from sadm_utils.failures.damage import DAMAGES, INTACT
+from sadm_utils.failures.stage import PLAIN, Broken
+from sadm_utils.predict.finished import METHOD
+from sadm_utils.viz.planes import draw_overlay, score_limit
+from sadm_utils.viz.slices import CONTOUR, largest_slice
+from sadm_utils.viz.style import MARKERS, PALETTE, new_figure, styled
+
+
+@styled
+def before_and_after(
+    broken: Broken, damages: Sequence[str], kind: str = "healthy", axis: int = 2, panel: float = 1.9
+) -> Figure:
+    """Rows of scan, reconstruction and anomaly map: first as it is, then spoiled.
+
+    Parameters
+    ----------
+    damages
+        Keys of :data:`sadm_utils.failures.damage.DAMAGES`.
+    kind
+        ``healthy`` or ``sick``; the lesion of the sick is outlined.
+    axis
+        Which way to cut: 2 is axial, 0 is from the side.
+    """
+    names = ["intact", *damages]
+    limit = broken.thresholds[METHOD]
+    cases = {name: broken.maps(name, kind) for name in names}
+    top = score_limit(broken.score(cases["intact"]), limit)
+    k = _cut(cases["intact"], axis)
+    shape = np.delete(cases["intact"].image.shape, axis)
+    size = (3 * panel + 0.3, len(names) * (panel * shape[1] / shape[0] + 0.25))
+    figure, axes = new_figure(len(names), 3, size)
+    for row, (name, maps) in zip(axes, cases.items(), strict=True):
+        image, rebuilt, score = (
+            np.take(volume, k, axis=axis)
+            for volume in (maps.image, maps.reconstruction, broken.score(maps))
+        )
+        seg = np.take(maps.seg, k, axis=axis)
+        for ax, plane in zip(row, (image, rebuilt), strict=False):
+            ax.imshow(plane.T, origin="lower", cmap="gray", vmin=0, vmax=1)
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+        draw_overlay(row[2], image, score, top, limit)
+        if seg.any():
+            row[0].contour(seg.T, levels=[0.5], colors=CONTOUR, linewidths=1.2)
+        row[0].set_ylabel(DAMAGES[name].title)
+        row[2].set_title(f"marked: {_marked(broken, name, kind):.1f} ml")
+    axes[0, 0].set_title("scan")
+    axes[0, 1].set_title("reconstruction")
+    return figure
+
+
+@styled
+def false_alarms(broken: Broken) -> Figure:
+    """Bars: what is marked in the healthy brain, a bar a damage and method."""
+    frame = broken.damages[broken.damages["kind"] == "healthy"]
+    names = list(DAMAGES)
+    figure, axes = new_figure(1, 1, (6.4, 0.42 * len(names) + 0.9))
+    ax, place = axes[0, 0], np.arange(len(names))[::-1]
+    for number, method in enumerate((METHOD, PLAIN)):
+        values = frame[frame["method"] == method].set_index("damage")["marked_ml"].reindex(names)
+        ax.barh(place + 0.2 - 0.4 * number, values, 0.36, color=PALETTE[number], label=method)
+    ax.set_yticks(place, [DAMAGES[name].title for name in names])
+    ax.set_xlabel("marked in a healthy brain, ml")
+    ax.legend()
+    return figure
+
+
+@styled
+def drawn_lesions(broken: Broken) -> Figure:
+    """Share of a drawn lesion that is marked, over its diameter; a panel a darkness."""
+    groups = dict(list(broken.sizes.groupby("darkness", sort=False)))
+    figure, axes = new_figure(1, len(groups), (6.4, 2.9), sharey=True)
+    for ax, (darkness, part) in zip(axes[0], groups.items(), strict=True):
+        for number, (method, rows) in enumerate(part.groupby("method", sort=False)):
+            ax.plot(
+                rows["diameter_mm"], 100 * rows["recall"], marker=MARKERS[number],
+                color=PALETTE[number], label=method,
+            )  # fmt: skip
+        ax.set(title=darkness, xlabel="diameter in mm", ylim=(-3, 103))
+    axes[0, 0].set_ylabel("marked, % of the lesion")
+    axes[0, -1].legend()
+    return figure
+
+
+def damages_table(broken: Broken, method: str = METHOD) -> pd.DataFrame:
+    """A row a damage: false alarms in the healthy, and what becomes of the lesion of the sick."""
+    frame = broken.damages[broken.damages["method"] == method]
+    well, sick = (
+        frame[frame["kind"] == kind].set_index("damage").reindex(list(DAMAGES))
+        for kind in ("healthy", "sick")
+    )
+    return pd.DataFrame({
+        "scan": [damage.title for damage in DAMAGES.values()],
+        "cause": [damage.cause or "–" for damage in DAMAGES.values()],
+        "healthy: marked, ml": well["marked_ml"].to_numpy(),
+        "healthy: % of the brain": 100 * well["marked"].to_numpy(),
+        "sick: Dice in %": 100 * sick["dice"].to_numpy(),
+        "sick: recall in %": 100 * sick["recall"].to_numpy(),
+    })  # fmt: skip
+
+
+def damages_words(broken: Broken, method: str = METHOD) -> str:
+    """Which damages hurt most, in sentences made from the table."""
+    table = damages_table(broken, method)
+    intact, rest = table.iloc[0], table.iloc[1:]
+    loud = rest.loc[rest["healthy: marked, ml"].idxmax()]
+    more = int((rest["healthy: marked, ml"] > 2 * intact["healthy: marked, ml"]).sum())
+    fewer = int((rest["healthy: marked, ml"] < intact["healthy: marked, ml"]).sum())
+    words = (
+        f"In the healthy brain {method} marks {intact['healthy: marked, ml']:.1f} ml when the scan "
+        f"is {INTACT}. {more} of {len(rest)} damages more than double that; the loudest is "
+        f"*{loud['scan']}* with {loud['healthy: marked, ml']:.0f} ml. {fewer} make it less: such a "
+        "scan passes as healthy."
+    )
+    dice = rest["sick: Dice in %"]
+    if dice.notna().any():
+        worst = rest.loc[dice.idxmin()]
+        words += (
+            f" In the sick brain the Dice is {intact['sick: Dice in %']:.0f} %, and lowest, "
+            f"{worst['sick: Dice in %']:.0f} %, with *{worst['scan']}*."
+        )
+    return words
+
+
+def _marked(broken: Broken, damage: str, kind: str) -> float:
+    rows = broken.damages
+    chosen = (rows["damage"] == damage) & (rows["kind"] == kind) & (rows["method"] == METHOD)
+    return float(rows.loc[chosen, "marked_ml"].iloc[0])
+
+
+def _cut(maps, axis: int) -> int:
+    """The slice with most lesion, else the middle of the brain."""
+    if axis == 2 and maps.seg.any():
+        return largest_slice(maps.seg)
+    filled = np.flatnonzero(maps.mask.any(axis=tuple(a for a in range(3) if a != axis)))
+    share = 0.6 if axis == 2 else 0.45
+    return int(filled[0] + share * (filled[-1] - filled[0])) if filled.size else 0

@@ -1,0 +1,1 @@
+"""Figures of the pages "Foundations", drawn from phantoms while the book is built."""
