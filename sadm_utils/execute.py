@@ -38,10 +38,11 @@ PACKAGE = Path(__file__).parent
 # The rooms of the package in the order of the chapters: room k belongs to notebook k.
 CHAPTERS = ("data", "draem", "spark", "cddpm", "sadm", "evaluation")
 # Rooms behind them, and the first notebook that may use them.
-FURTHER_ROOMS = {"baselines": 8}
+FURTHER_ROOMS = {"predict": 7, "baselines": 8}
 # Modules that steer and render, and change nothing that a notebook computes or shows.
 STEERING_MODULES = (
-    *("book", "cli", "costs", "data_commands", "doctor", "execute"),
+    *("book", "cli", "costs", "data_commands", "doctor", "equations", "execute"),
+    "exercises",
     *("lock", "offline", "progress", "real_scans", "reference", "results", "speed", "sweep"),
     *("sweep_commands", "train", "trial", "website"),
 )

@@ -55,6 +55,7 @@ def build_site(pages: Mapping[str, Path], run_dir: Path) -> Path:
 
 def stage_sources(pages: Mapping[str, Path], staging: Path, run_dir: Path) -> None:
     """Make the tree that jupyter-book reads: configuration, prose with tables, notebooks."""
+    from sadm_utils.equations import fill_equations
     from sadm_utils.real_scans import fill_real_scans  # these load the chapters, in seconds
     from sadm_utils.reference.page import fill_page
     from sadm_utils.results.page import fill_results
@@ -68,7 +69,7 @@ def stage_sources(pages: Mapping[str, Path], staging: Path, run_dir: Path) -> No
         shutil.copy(root / name, staging / name)
     shutil.copytree(root / "book", staging / "book")
     for page in (staging / "book").glob("*.md"):
-        text = fill_speed(fill_page(page.read_text(), run_dir), page.parent)
+        text = fill_speed(fill_page(fill_equations(page.read_text()), run_dir), page.parent)
         text = fill_studies(fill_results(text, page.parent), page.parent)
         page.write_text(fill_real_scans(text, run_dir.parent / "real", page.parent))
     for name, executed in pages.items():
