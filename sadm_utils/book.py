@@ -77,6 +77,7 @@ def plan_book(parameters: Mapping[str, Any], dataset: str = "") -> list[Notebook
         stages = (f"sadm-{source}-input", f"sadm-{source}-residual")
         plan.append(NotebookRun("05_sadm_training", own, source, stages, needs))
     plan.append(NotebookRun("06_evaluation", dict(parameters), stages=("evaluation",)))
+    plan.append(NotebookRun("07_own_scan", dict(parameters)))  # writes maps, and no stage
     stages = tuple(f"baseline-{n}{part}" for n in BASELINES for part in ("", "-evaluation"))
     plan.append(NotebookRun("08_baselines", dict(parameters), stages=stages))
     plan.append(NotebookRun("09_where_it_breaks", dict(parameters), stages=("failures",)))

@@ -38,10 +38,10 @@ PACKAGE = Path(__file__).parent
 # The rooms of the package in the order of the chapters: room k belongs to notebook k.
 CHAPTERS = ("data", "draem", "spark", "cddpm", "sadm", "evaluation")
 # Rooms behind them, and the first notebook that may use them.
-FURTHER_ROOMS = {"baselines": 8, "failures": 9}
+FURTHER_ROOMS = {"predict": 7, "baselines": 8, "failures": 9}
 # Modules that steer and render, and change nothing that a notebook computes or shows.
 STEERING_MODULES = (
-    *("book", "cli", "costs", "data_commands", "doctor", "execute"),
+    *("book", "cli", "costs", "data_commands", "doctor", "equations", "execute", "exercises"),
     *("foundations", "lock", "offline", "progress", "real_scans", "reference", "results"),
     *("speed", "sweep"),
     *("sweep_commands", "train", "trial", "website"),

@@ -55,6 +55,7 @@ def build_site(pages: Mapping[str, Path], run_dir: Path) -> Path:
 
 def stage_sources(pages: Mapping[str, Path], staging: Path, run_dir: Path) -> None:
     """Make the tree that jupyter-book reads: configuration, prose with tables, notebooks."""
+    from sadm_utils.equations import fill_equations
     from sadm_utils.foundations.data_sets import fill_data_sets  # these load the chapters
     from sadm_utils.foundations.page import fill_foundations
     from sadm_utils.real_scans import fill_real_scans
@@ -72,7 +73,7 @@ def stage_sources(pages: Mapping[str, Path], staging: Path, run_dir: Path) -> No
     if (changelog := root / "CHANGELOG.md").exists():
         shutil.copy(changelog, staging)  # book/changelog.md includes it
     for page in (staging / "book").glob("*.md"):
-        text = fill_speed(fill_page(page.read_text(), run_dir), page.parent)
+        text = fill_speed(fill_page(fill_equations(page.read_text()), run_dir), page.parent)
         text = fill_studies(fill_results(text, page.parent), page.parent)
         text = fill_foundations(fill_data_sets(text), page.parent)
         page.write_text(fill_real_scans(text, run_dir.parent / "real", page.parent))

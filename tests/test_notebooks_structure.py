@@ -99,6 +99,16 @@ def test_title_first_and_only_one(path: Path) -> None:
     assert all(step <= 1 for step in steps), "a heading level is skipped"
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS[:8], ids=lambda p: p.stem)
+def test_every_chapter_shows_the_example_brain(path: Path) -> None:
+    cells = read(path).cells
+    text = " ".join(" ".join(c.source.split()) for c in cells if c.cell_type == "markdown")
+    assert "example brain" in text
+    if path.stem[:2] not in ("02", "03"):  # these show the first subjects of all annotated lists
+        code = "\n".join(c.source for c in code_cells(path))
+        assert re.search(r"example_(brain|phantom)\(", code)
+
+
 @every_notebook
 def test_no_device_path_or_install_in_cells(path: Path) -> None:
     folders = "|".join(("work", "tmp", "root", "home", "Users"))
@@ -112,4 +122,5 @@ def test_no_device_path_or_install_in_cells(path: Path) -> None:
 
 def test_the_text_tells_readers_the_same_parameters() -> None:
     text = (ROOT / "book" / "how_to_use.md").read_text()
-    assert all(f"`{name}`" in text for name in [*COMMON, "ANNOTATIONS", *ANNOTATIONS, "METHODS"])
+    own = ["ANNOTATIONS", *ANNOTATIONS, "SCAN", "MASK", "METHODS"]
+    assert all(f"`{name}`" in text for name in [*COMMON, *own])

@@ -23,7 +23,7 @@ from sadm_utils.evaluation.scoring import VolumeMaps
 from sadm_utils.evaluation.tables import read_results, write_results
 from sadm_utils.predict import choose_network, open_finished_run, predict_scan
 from sadm_utils.predict.finished import validation_threshold
-from sadm_utils.predict.numbers import warnings_of
+from sadm_utils.predict.numbers import Prediction, warnings_of
 
 SHAPE = (68, 62, 50)
 NATIVE = np.array([[0, 0.2, 3.4, -85], [-3.0, 0, 0.1, 100], [0.1, -3.0, 0, 85], [0, 0, 0, 1]])
@@ -131,6 +131,22 @@ def test_record_names_the_models_and_comes_last(result, finished_dir: Path) -> N
     assert set(record["files"]) == {p.name for p in folder.iterdir()}
     assert record["seconds"]["total"] >= record["seconds"]["score"] >= 0
     assert record["scan_space"]["orientation"] == "PIR"
+
+
+def test_arrays_can_be_looked_at_before_anything_is_written(
+    scan, finished_dir, reuse, tmp_path
+) -> None:
+    seen = []
+
+    def look(prediction: Prediction) -> None:
+        seen.append((prediction, (tmp_path / "out").exists()))
+
+    run = open_finished_run(finished_dir)
+    record = predict_scan(scan, tmp_path / "out", run, show=quiet, look=look)
+    ((prediction, written),) = seen
+    assert not written and prediction.native["anomaly_map"].shape == SHAPE
+    highest = float(prediction.native["anomaly_map"].max())
+    assert record["numbers"]["highest_score"] == pytest.approx(highest, abs=1e-3)
 
 
 def test_map_returns_to_the_place_it_came_from(

@@ -1,4 +1,9 @@
-"""Slices worth looking at, chosen by rule and never by name."""
+"""Slices worth looking at, chosen by rule and never by name.
+
+One brain goes with the reader through all chapters: :func:`example_brain`. It comes from the
+held-out part of an annotated list, so no network trains on it, and from no test set, so looking at
+it while you still decide things spoils nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from sadm_utils.data.phantom import PARTS, Subject, simulate_subject
+from sadm_utils.data.stage import SEED_OF_COHORT
 from sadm_utils.data.volumes import Store, Volumes
 from sadm_utils.errors import UserError
+from sadm_utils.runs import Run
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,29 @@ class Examples:
         index = torch.as_tensor(rows)
         names = [self.subjects[i] for i in index.tolist()]
         return Examples(self.image[index], self.mask[index], self.seg[index], names)
+
+
+def example_brain(run: Run, store: Store) -> Volumes:
+    """The running example: of the first annotated list, the first held-out subject with a lesion.
+
+    On the phantom cohort it is :func:`example_phantom`.
+
+    Raises
+    ------
+    UserError
+        If the store has no annotated set.
+    """
+    volumes = next(iter(sick_sets(store, "val").values()))
+    count = min(max(run.config.data.holdout, 1), len(volumes))
+    sick = [row for row in range(count) if np.asarray(volumes.seg[row]).any()]
+    row = sick[0] if sick else 0
+    return volumes.subset(slice(row, row + 1))
+
+
+def example_phantom(voxel_mm: float, lesion: bool = True) -> Subject:
+    """The running example as it was simulated; without its ``lesion``, its healthy twin."""
+    part = PARTS["brats21_val"]
+    return simulate_subject(part.kind, SEED_OF_COHORT, part.first, voxel_mm, lesion)
 
 
 def sick_sets(store: Store, part: str) -> dict[str, Volumes]:

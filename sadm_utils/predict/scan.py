@@ -43,6 +43,7 @@ def predict_scan(
     annotations: str | None = None,
     mask: str | Path | None = None,
     show: Callable[[str], None] = print,
+    look: Callable[[Prediction], None] | None = None,
 ) -> dict[str, Any]:
     """Compute the anomaly map of one scan with the models of a finished run.
 
@@ -67,6 +68,8 @@ def predict_scan(
         Brain mask on the scan's grid. Without one: see ``sadm_utils.data.brain.find_brain``.
     show
         Called with a sentence for each step.
+    look
+        Called with the arrays of every step, before anything is written.
 
     Returns
     -------
@@ -97,6 +100,8 @@ def predict_scan(
     native = _in_scan_space(registered, processed, score, maps.reconstruction)
     prediction = Prediction(registered, processed, maps, score, native)
     clock.lap("score")
+    if look:
+        look(prediction)
     record = _describe(scan, run, network, threshold, prediction)
     for sentence in record["warnings"]:
         show(f"Note: {sentence}")

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from sadm_utils.data.examples import central_slices, largest_lesions, sick_sets
+from sadm_utils.config import load_config
+from sadm_utils.data.examples import (
+    central_slices,
+    example_brain,
+    example_phantom,
+    largest_lesions,
+    sick_sets,
+)
+from sadm_utils.data.io import load_nifti
+from sadm_utils.data.layout import read_split
+from sadm_utils.data.phantom import write_cohort
+from sadm_utils.data.stage import SEED_OF_COHORT
 from sadm_utils.data.volumes import Volumes
 from sadm_utils.errors import UserError
+from sadm_utils.runs import Run
 
 
 class FakeStore(dict):
@@ -57,3 +71,20 @@ def test_sick_sets_are_the_annotated_ones() -> None:
     assert sick_sets(store, "val") == {"Brats21": 2}
     with pytest.raises(UserError, match="no annotated set"):
         sick_sets(FakeStore(IXI_test=0), "test")
+
+
+def test_the_running_example_is_held_out_and_has_a_lesion(tmp_path: Path) -> None:
+    run = Run(tmp_path, load_config("smoke", {"data.holdout": 2}), None, 0)
+    store = FakeStore(IXI_test=0, Brats21_val=make_volumes([0, 4, 9]), MSLUB_val=make_volumes([9]))
+    assert example_brain(run, store).subjects == ["s1"]
+    store["Brats21_val"] = make_volumes([0, 0, 9])
+    assert example_brain(run, store).subjects == ["s0"], "never one that is trained on"
+
+
+def test_the_running_example_is_the_first_tumor_of_the_cohort(tmp_path: Path) -> None:
+    folder = write_cohort(tmp_path, {"brats21_val": 1}, SEED_OF_COHORT, 6.0, jobs=1)
+    row = read_split(folder, "Brats21_val").iloc[0]
+    phantom, twin = example_phantom(6.0), example_phantom(6.0, lesion=False)
+    assert np.allclose(load_nifti(row["image_file"]).array, phantom.image, atol=0.51)
+    assert np.array_equal(load_nifti(row["seg_file"]).array > 0, phantom.seg > 0)
+    assert phantom.seg.any() and not twin.seg.any()
