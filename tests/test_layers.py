@@ -27,6 +27,7 @@ BASE = (
     "training",
     "launch",
     "viz",
+    "viewers",
 )
 ABOVE = (("predict",), ("baselines",), STEERING_MODULES)
 ORDER = [BASE, *[(chapter,) for chapter in CHAPTERS], *ABOVE]
