@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,12 @@ class Viewer:
         return f"<Viewer: {self.alt}>"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        png = base64.b64encode(png_of(self.still)).decode()
-        return {"text/html": self.html(), "image/png": png, "text/plain": repr(self)}
+        return {"text/html": self.html(), "image/png": self.png, "text/plain": repr(self)}
+
+    @cached_property
+    def png(self) -> str:
+        """The static picture in base64, drawn once."""
+        return base64.b64encode(png_of(self.still)).decode()
 
     def spec(self) -> dict[str, Any]:
         """Everything the page's script reads, ready for JSON."""
@@ -95,11 +99,10 @@ class Viewer:
         alt = escape(self.alt)
         data = json.dumps(self.spec(), separators=(",", ":"), allow_nan=False)
         data = data.replace("<", "\\u003c")  # nothing in it may end the script element
-        still = base64.b64encode(png_of(self.still)).decode()
         parts = [
             f'<div class="sadm-viewer" role="group" aria-label="{alt}">',
             f"<style>{_file('viewer.css')}</style>",
-            f'<img class="still" alt="{alt}" src="data:image/png;base64,{still}">',
+            f'<img class="still" alt="{alt}" src="data:image/png;base64,{self.png}">',
             '<div class="board">',
             *(_slider(slider) for slider in self.sliders),
             _readings(self.readings),

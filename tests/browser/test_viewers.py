@@ -24,7 +24,10 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Viewers</t
 <meta name="viewport" content="width=device-width"><body>{}</body></html>"""
 # Which cells of a gray picture have a color, by the pixel in the middle of each.
 COLORED = """(canvas, [rows, columns]) => {
-  const context = canvas.getContext("2d"), w = canvas.width / columns, h = canvas.height / rows;
+  const copy = document.createElement("canvas");
+  const w = (copy.width = canvas.width) / columns, h = (copy.height = canvas.height) / rows;
+  const context = copy.getContext("2d", { willReadFrequently: true });
+  context.drawImage(canvas, 0, 0);
   return [...Array(rows).keys()].map((y) => [...Array(columns).keys()].map((x) => {
     const [r, g, b] = context.getImageData((x + 0.5) * w, (y + 0.5) * h, 1, 1).data;
     return r !== g || g !== b;

@@ -39,9 +39,11 @@ def check_every_slider(box: widgets.Widget) -> None:
     sliders = [w for w in parts(box) if isinstance(w, widgets.IntSlider | widgets.FloatSlider)]
     assert sliders
     for each in sliders:
-        before = shown(box)[0]
-        each.value = each.min if each.value > (each.min + each.max) / 2 else each.max
+        before, value = shown(box)[0], each.value
+        each.value = each.min if value > (each.min + each.max) / 2 else each.max
         assert shown(box)[0] != before, each.description
+        each.value = value
+        assert shown(box)[0] == before, "the same stop gives the same picture"
 
 
 def test_slices() -> None:
