@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sadm_utils.viewers.layers import (
+    CURVES,
     VERDICT,
     Panel,
     Reading,
@@ -23,9 +24,9 @@ from sadm_utils.viewers.pack import box, on_screen, plain, shades
 from sadm_utils.viewers.threshold import draw_decision
 from sadm_utils.viewers.viewer import Viewer
 from sadm_utils.viz.slices import CONTOUR, _array, _draw, _grid, _limits, largest_slice
-from sadm_utils.viz.style import PALETTE, styled
+from sadm_utils.viz.style import styled
 
-CURVES = {"⌈Dice⌉": "best_dice", "AUPRC": "auprc"}
+METRICS = {"⌈Dice⌉": "best_dice", "AUPRC": "auprc"}
 
 
 def fusion_viewer(
@@ -70,7 +71,7 @@ def fusion_viewer(
     }
     stop = int(np.abs(np.asarray(betas) - start).argmin())
     slider = Slider("beta", "weight β", [f"β = {b:g}" for b in betas], stop)
-    lines = {name: [results[b][metric] for b in betas] for name, metric in CURVES.items()}
+    lines = {name: [results[b][metric] for b in betas] for name, metric in METRICS.items()}
     shape = arrays["image"].shape
     decision = [picture("image"), verdict(where("marked", ["beta"]), "truth")]
     fused = [picture("maps", ["beta"], "score"), outline(where("truth"), CONTOUR)]
@@ -83,7 +84,7 @@ def fusion_viewer(
         Reading(name, "beta", [f"{v:.3f}" if np.isfinite(v) else "–" for v in values])
         for name, values in lines.items()
     ]
-    legend = {**VERDICT, **dict(zip(PALETTE, CURVES, strict=False))}
+    legend = {**VERDICT, **dict(zip(CURVES, METRICS, strict=True))}
     still = _still(scan, maps, marked, truth, betas, lines["⌈Dice⌉"])
     return Viewer(alt, arrays, [slider], panels, still, readings, legend)
 

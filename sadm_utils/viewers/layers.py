@@ -19,6 +19,7 @@ from sadm_utils.viz.style import PALETTE
 Layer = dict[str, Any]
 HIT, ALARM, MISS = PALETTE[5], PALETTE[1], PALETTE[7]
 """Colors of a decision: lesion found, healthy tissue marked, lesion missed."""
+CURVES = (PALETTE[0], PALETTE[2])
 VERDICT = {HIT: "hit", ALARM: "false alarm", MISS: "missed"}
 
 
@@ -77,12 +78,13 @@ def picture(
     opacity: float | str = 1.0,
     fade: bool = False,
     where: Mapping[str, Any] | None = None,
+    top: int = 255,
 ) -> Layer:
     """A plane in the colors "gray" or "score", under an opacity: a number, or a slider's.
 
-    With ``fade`` low values are transparent.
+    With ``fade`` low values are transparent; ``top`` is the value of the last color.
     """
-    layer = {"kind": "picture", "array": array, "by": list(by), "colors": colors}
+    layer = {"kind": "picture", "array": array, "by": list(by), "colors": colors, "top": top}
     return layer | {"opacity": opacity, "fade": fade, "where": where}
 
 
@@ -112,7 +114,7 @@ def curve(x: Sequence[float], lines: Mapping[str, Sequence[float]], by: str, xla
     drawn = []
     for n, (name, values) in enumerate(lines.items()):
         y = [float(v) if math.isfinite(v) else None for v in values]
-        drawn.append({"name": name, "y": y, "color": PALETTE[n], "dash": [[], [7, 4]][n % 2]})
+        drawn.append({"name": name, "y": y, "color": CURVES[n], "dash": [[], [7, 4]][n % 2]})
     return {"kind": "curve", "x": [float(v) for v in x], "lines": drawn, "by": by, "xlabel": xlabel}
 
 

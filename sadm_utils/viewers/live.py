@@ -15,7 +15,6 @@ import ipywidgets as widgets
 import numpy as np
 from matplotlib.figure import Figure
 
-from sadm_utils.viewers.layers import VERDICT
 from sadm_utils.viewers.slices import draw_over
 from sadm_utils.viewers.threshold import draw_decision
 from sadm_utils.viewers.viewer import png_of
@@ -111,9 +110,8 @@ def threshold_viewer(
         limits = _limits(_array(score), "score")
         _draw(axes[0, 1], score[:, :, k], "score", limits, lesion[:, :, k])
         c = confusion_at(score, lesion, threshold, counted)
-        colors = ", ".join(f"{name} {color}" for color, name in VERDICT.items())
         rates = f"Dice {c.dice:.3f}, precision {c.precision:.3f}, recall {c.recall:.3f}"
-        return figure, f"{rates} ({colors})"
+        return figure, f"{rates} (blue: hit, orange: false alarm, yellow: missed)"
 
     first = top / 2 if start is None else start
     return board(draw, threshold=real("threshold", 0, top, first, 500),

@@ -81,7 +81,7 @@ def threshold_viewer(
         Slider("slice", "slice", [f"slice {low + k}" for k in range(len(arrays["levels"]))],
                largest_slice(lesion) - low),
     ]  # fmt: skip
-    panels = _panels(len(edges), shape)
+    panels = _panels(shape, int(_limits(level, "score")[1]))
     readings = [Reading(name.capitalize(), "threshold", rate=name) for name in RATES]
     still = _still(image, level, lesion, edges, stop)
     return Viewer(
@@ -112,13 +112,14 @@ def rates(level: np.ndarray, lesion: np.ndarray, stop: int) -> dict[str, float]:
     return {"dice": dice, "precision": precision, "recall": recall}
 
 
-def _panels(stops: int, shape: tuple[int, int]) -> list[Panel]:
+def _panels(shape: tuple[int, int], top: int) -> list[Panel]:
     scan, marked = picture("image", ["slice"]), where("levels", ["slice"], "threshold")
     decision = [scan, verdict(marked, "truth", ["slice"])]
-    scale = [picture("levels", ["slice"], "score"), outline(where("truth", ["slice"]), CONTOUR)]
+    scale = picture("levels", ["slice"], "score", top=max(top, 1))
+    edge = outline(where("truth", ["slice"]), CONTOUR)
     return [
         Panel("the decision over the scan", decision, shape),
-        Panel("anomaly map and outline of the lesion", scale, shape),
+        Panel("anomaly map, lesion outlined", [scale, edge], shape),
     ]
 
 

@@ -85,7 +85,8 @@
       const opacity = typeof layer.opacity === "string"
         ? view.spec.numbers[layer.opacity][at(view, layer.opacity)] : layer.opacity;
       lay(context, view.arrays[layer.array].shape.slice(-2), (i) => {
-        const v = values[i], alpha = layer.fade ? 255 * (v / 255) ** 0.7 : 255;
+        const v = Math.min(255, Math.round(255 * values[i] / layer.top));
+        const alpha = layer.fade ? 255 * (v / 255) ** 0.7 : 255;
         return inside(i) && [map[3 * v], map[3 * v + 1], map[3 * v + 2], alpha];
       }, opacity);
     },
@@ -132,7 +133,8 @@
     canvas.width = width * dots; canvas.height = height * dots;
     context.setTransform(dots, 0, 0, dots, 0, 0);
     context.fillStyle = "#fff"; context.fillRect(0, 0, width, height);
-    const top = 1.1 * Math.max(1e-9, ...lines.flatMap((line) => line.y.filter(Number.isFinite)));
+    const most = Math.max(0, ...lines.flatMap((line) => line.y.filter(Number.isFinite)));
+    const top = [0.1, 0.2, 0.4, 0.6, 0.8, 1].find((v) => v >= most) ?? most; // four even steps
     const left = 46, right = width - 14, low = height - 44, high = 12;
     const px = (v) => left + (right - left) * (v - x[0]) / (x[x.length - 1] - x[0] || 1);
     const py = (v) => low - (low - high) * v / top;

@@ -109,8 +109,8 @@ class Viewer:
             '<div class="panels">',
             *(_panel(panel, alt) for panel in self.panels),
             "</div>",
-            _legend(self.legend),
             "</div>",
+            _legend(self.legend),  # for the picture, too
             f'<script type="application/json">{data}</script>',
             f"<script>{_file('viewer.js')}</script>",
             "</div>",

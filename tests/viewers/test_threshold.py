@@ -62,6 +62,13 @@ def test_without_a_mask_the_background_counts_too() -> None:
     assert (level > 0).sum() == score.size
 
 
+def test_the_map_is_drawn_to_its_brightest_color() -> None:
+    viewer = threshold()
+    (layer,) = [x for p in viewer.panels for x in p.layers if x.get("array") == "levels"]
+    highest = viewer.arrays["levels"].max()
+    assert 0.5 * highest < layer["top"] <= highest < 255
+
+
 def test_it_starts_where_it_is_told() -> None:
     slider = threshold().sliders[0]
     assert slider.texts[slider.start] == "0.5"

@@ -130,6 +130,7 @@ def test_every_weight_has_its_map_and_result(made: dict[str, Viewer]) -> None:
     drawn = layer["lines"][0]
     assert drawn["name"] == line.label == "⌈Dice⌉" and layer["x"] == list(BETAS)
     assert [f"{y:.3f}" for y in drawn["y"]] == list(line.texts)
+    assert len(viewer.legend) == 5, "no two meanings share a color"
     marked = viewer.arrays["marked"]
     assert len(np.unique(marked.reshape(len(BETAS), -1), axis=0)) > 1
 
