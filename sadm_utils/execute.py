@@ -46,6 +46,8 @@ STEERING_MODULES = (
     *("speed", "sweep"),
     *("sweep_commands", "train", "trial", "website"),
 )
+# What decides what a cell shows: code, settings, and the style and script of figures with sliders.
+SOURCES = (".py", ".yaml", ".css", ".js")
 VERSIONS_IN_KEY = ("torch", "pytorch-lightning", "numpy", "scipy", "nilearn", "SimpleITK")
 
 
@@ -144,7 +146,7 @@ def package_digest(notebook: str, folder: Path = PACKAGE) -> str:
     further = [room for room, first in FURTHER_ROOMS.items() if chapter < first]
     later = (*CHAPTERS[chapter:], *further)
     digest = hashlib.sha256()
-    for path in sorted([*folder.rglob("*.py"), *folder.rglob("*.yaml")]):
+    for path in sorted(p for end in SOURCES for p in folder.rglob(f"*{end}")):
         room = path.relative_to(folder).parts[0].removesuffix(".py")
         if room not in (*STEERING_MODULES, *later):
             digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())

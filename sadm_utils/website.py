@@ -93,6 +93,7 @@ def prepare_page(notebook: Any, folders: Mapping[Path, str]) -> None:
     """
     record = notebook.metadata.pop("sadm", None)
     notebook.metadata.pop("papermill", None)
+    notebook.metadata.pop("widgets", None)  # they are dead without a kernel, and heavy
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)

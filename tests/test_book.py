@@ -231,9 +231,12 @@ def test_code_of_a_later_chapter_does_not_touch_an_earlier_one(tmp_path: Path) -
     (second / "cli.py").write_text("new")
     assert package_digest("01_data", first) == package_digest("01_data", second)
     assert package_digest("05_sadm", first) != package_digest("05_sadm", second)
-    (second / "config.py").write_text("new")
-    package_digest.cache_clear()
-    assert package_digest("01_data", first) != package_digest("01_data", second)
+    before = package_digest("01_data", second)
+    for file in ("config.py", "viewer.js"):
+        (second / file).write_text("new")
+        package_digest.cache_clear()
+        assert package_digest("01_data", second) != before
+        before = package_digest("01_data", second)
 
 
 def test_only_chapter_8_depends_on_the_comparison_methods(tmp_path: Path) -> None:
@@ -298,12 +301,13 @@ def test_page_shows_no_machine_and_says_how_it_was_made(tmp_path: Path) -> None:
         "torch": "2.13.0",
         "commit": "abc1234",
     }
-    notebook = new_notebook(cells=[shown, printed], metadata={"sadm": record, "papermill": {}})
+    metadata = {"sadm": record, "papermill": {}, "widgets": {}}
+    notebook = new_notebook(cells=[shown, printed], metadata=metadata)
     prepare_page(notebook, {run_dir: "runs/demo", tmp_path: ""})
     assert str(tmp_path) not in json.dumps(notebook)
     assert printed.outputs[0].text == "runs/demo/data and book, .\n"
     assert "remove-cell" in shown.metadata["tags"]
-    assert not {"sadm", "papermill"} & set(notebook.metadata)
+    assert not {"sadm", "papermill", "widgets"} & set(notebook.metadata)
     for part in ("`demo`", "SEED = 3", "2026-01-02", "3:07 min", "3.0 GiB", "abc1234"):
         assert part in notebook.cells[-1].source
 

@@ -28,6 +28,7 @@ BASE = (
     "training",
     "launch",
     "viz",
+    "viewers",
 )
 ABOVE = (("predict",), ("baselines",), ("failures",), STEERING_MODULES)
 ORDER = [BASE, *[(chapter,) for chapter in CHAPTERS], *ABOVE]

@@ -98,7 +98,9 @@ def test_ci_runs_what_a_reader_runs() -> None:
 def test_profiles_are_in_the_package() -> None:
     assert set(profile_names()) == {"smoke", "demo", "paper"}
     tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    assert tool["package-data"] == {"sadm_utils": ["profiles/*.yaml"]}
+    viewer = ["viewers/viewer.css", "viewers/viewer.js"]
+    assert tool["package-data"] == {"sadm_utils": ["profiles/*.yaml", *viewer]}
+    assert all((PACKAGE / file).exists() for file in viewer)
     packages = {p.parent.relative_to(ROOT) for p in PACKAGE.rglob("*.py")}
     assert all((ROOT / p / "__init__.py").exists() for p in packages)
 
