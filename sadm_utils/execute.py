@@ -44,6 +44,7 @@ STEERING_MODULES = (
     *("book", "cli", "costs", "data_commands", "doctor", "execute"),
     *("lock", "offline", "progress", "real_scans", "reference", "results", "speed", "sweep"),
     *("sweep_commands", "train", "trial", "website"),
+    *("browser", "execution_times", "pdf", "publish", "site_size"),
 )
 VERSIONS_IN_KEY = ("torch", "pytorch-lightning", "numpy", "scipy", "nilearn", "SimpleITK")
 
