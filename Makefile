@@ -32,7 +32,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # image for containers has switched that off.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: book site test bench install lint chain doctor clean distclean help
+.PHONY: book site pdf test bench install lint chain browser links doctor clean distclean help
 
 book: $(STAMP)  ## run all notebooks, build the site
 	@exec $(BIN)/sadm book --profile '$(PROFILE)' $(if $(RUN_DIR),--run-dir '$(RUN_DIR)') \
@@ -42,15 +42,25 @@ book: $(STAMP)  ## run all notebooks, build the site
 site: $(STAMP)  ## build the site again from notebooks that were run before
 	@exec $(BIN)/sadm book --site-only --profile '$(PROFILE)' $(if $(RUN_DIR),--run-dir '$(RUN_DIR)')
 
-test: $(STAMP) lint  ## linter, unit tests, whole chain in profile smoke
+pdf: $(STAMP)  ## print the site that was built before to one PDF, with Chromium
+	@exec $(BIN)/sadm book --pdf --profile '$(PROFILE)' $(if $(RUN_DIR),--run-dir '$(RUN_DIR)')
+
+test: $(STAMP) lint  ## linter, unit tests, whole chain in profile smoke, its pages in a browser
 	$(BIN)/python -m pytest
 	$(MAKE) --no-print-directory chain
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 
-chain: $(STAMP)  ## the whole chain once in profile smoke
-	$(BIN)/python -m pytest -m chain -s tests/test_chain.py tests/sweep
+chain: $(STAMP)  ## the whole chain once in profile smoke, and its pages in a browser
+	$(BIN)/python -m pytest -m 'chain or browser' -s tests/test_chain.py tests/sweep tests/browser
+
+# The pages of a run that is finished: make browser PROFILE=demo
+browser: $(STAMP)  ## look at every page of a built site in Chromium
+	SADM_SITE='$(or $(RUN_DIR),runs/$(PROFILE))/book' $(BIN)/python -m pytest -m browser tests/browser
+
+links: $(STAMP)  ## ask every link of the text whether it still leads somewhere (network)
+	$(BIN)/jupyter-book build . --builder linkcheck --path-output _build/links
 
 bench: $(BENCH)  ## speed and memory against peers and the machine, about half an hour
 	$(BIN)/python -W ignore -m benchmarks $(ARGS)
@@ -66,7 +76,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  exit 1; }
 	@echo 'Installing into $(VENV): about 150 packages, 2 GB; one to two minutes.'
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[book,dask,test]'
+	@$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[book,dask,pdf,test]'
 	@touch $@
 
 $(BENCH): $(STAMP)

@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from sadm_utils.config import load_config
 from sadm_utils.costs import DISK_GIB, ESTIMATES, SITE, check_disk, read_timings
 from sadm_utils.device import device_name
@@ -35,7 +37,9 @@ from sadm_utils.progress import (
     gigabytes,
     training_progress,
 )
+from sadm_utils.publish import repository_address, write_colab_copies
 from sadm_utils.runs import git_commit, project_root, write_atomic
+from sadm_utils.site_size import size_words
 from sadm_utils.website import build_site
 
 # Sources of labels of chapter 5, and the list of subjects that each needs.
@@ -184,15 +188,23 @@ def build_book(
         print("[site] rendering the pages", flush=True)
         with Monitor(lambda s: f"[site] {clock(s)}") as monitor:
             index = build_site(pages_of(plan, folder), folder)
+            publish_copies(plan, index.parent, timings)
         timings[SITE] = {"seconds": round(monitor.seconds, 1), "peak_bytes": monitor.peak_bytes}
         write_atomic(folder / "timings.json", json.dumps(timings, indent=2))
     peak = max(entry.get("peak_bytes", 0) for entry in timings.values())
-    print(f"[site] done in {clock(monitor.seconds)}, without warnings")
+    print(f"[site] done in {clock(monitor.seconds)}, without warnings; {size_words(index.parent)}")
     print(
         f"The book is ready after {clock(time.monotonic() - started)} "
         f"(peak memory {gigabytes(peak)}). Open it in a browser:\n  {index.as_uri()}"
     )
     return index
+
+
+def publish_copies(plan: list[NotebookRun], site: Path, timings: Mapping[str, Any]) -> None:
+    """Put notebooks that install themselves into the site, if the repository has an address."""
+    config = yaml.safe_load((project_root() / "_config.yml").read_text())
+    sources = {run.notebook: find_notebook(run.notebook) for run in plan}
+    write_colab_copies(sources, plan, site, repository_address(config), timings)
 
 
 def run_plan(

@@ -46,10 +46,18 @@ def book(
     seed: Seed = None,
     override: Overrides = None,
     site_only: Annotated[bool, typer.Option("--site-only", help="Only build the pages.")] = False,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Only print the pages built before to book.pdf.")
+    ] = False,
 ) -> None:
     """Run all notebooks, build the site."""
-    from sadm_utils.book import build_book
+    from sadm_utils.book import build_book, common_parameters
 
+    if pdf:
+        from sadm_utils.pdf import print_book
+
+        print_book(common_parameters(profile, run_dir, data_dir)[1])
+        return
     build_book(profile, run_dir, data_dir, seed, parse_overrides(override), site_only, dataset)
 
 

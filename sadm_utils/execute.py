@@ -45,6 +45,7 @@ STEERING_MODULES = (
     *("foundations", "lock", "offline", "progress", "real_scans", "reference", "results"),
     *("speed", "sweep"),
     *("sweep_commands", "train", "trial", "website"),
+    *("browser", "execution_times", "pdf", "publish", "site_size"),
 )
 # What decides what a cell shows: code, settings, and the style and script of figures with sliders.
 SOURCES = (".py", ".yaml", ".css", ".js")

@@ -19,6 +19,7 @@ import nbformat
 
 from sadm_utils.errors import UserError
 from sadm_utils.progress import clock, gigabytes
+from sadm_utils.publish import read_records, site_settings
 from sadm_utils.runs import project_root
 
 
@@ -56,6 +57,7 @@ def build_site(pages: Mapping[str, Path], run_dir: Path) -> Path:
 def stage_sources(pages: Mapping[str, Path], staging: Path, run_dir: Path) -> None:
     """Make the tree that jupyter-book reads: configuration, prose with tables, notebooks."""
     from sadm_utils.equations import fill_equations
+    from sadm_utils.execution_times import fill_execution_times
     from sadm_utils.foundations.data_sets import fill_data_sets  # these load the chapters
     from sadm_utils.foundations.page import fill_foundations
     from sadm_utils.real_scans import fill_real_scans
@@ -67,8 +69,10 @@ def stage_sources(pages: Mapping[str, Path], staging: Path, run_dir: Path) -> No
     root = project_root()
     shutil.rmtree(staging, ignore_errors=True)
     (staging / "notebooks").mkdir(parents=True)
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copy(root / name, staging / name)
+    settings = (root / "_config.yml").read_text()
+    records = read_records(list(pages.values()))
+    (staging / "_config.yml").write_text(site_settings(settings, records))
+    shutil.copy(root / "_toc.yml", staging / "_toc.yml")
     shutil.copytree(root / "book", staging / "book")
     if (changelog := root / "CHANGELOG.md").exists():
         shutil.copy(changelog, staging)  # book/changelog.md includes it
@@ -76,13 +80,28 @@ def stage_sources(pages: Mapping[str, Path], staging: Path, run_dir: Path) -> No
         text = fill_speed(fill_page(fill_equations(page.read_text()), run_dir), page.parent)
         text = fill_studies(fill_results(text, page.parent), page.parent)
         text = fill_foundations(fill_data_sets(text), page.parent)
+        text = fill_execution_times(text, run_dir)
         page.write_text(fill_real_scans(text, run_dir.parent / "real", page.parent))
     for name, executed in pages.items():
         if not executed.exists():
             raise UserError(f"{executed} is missing: run the book without --site-only first.")
         notebook = nbformat.read(executed, as_version=4)
+        take_metadata(notebook, root / "notebooks" / f"{name}.ipynb")
         prepare_page(notebook, {run_dir: f"runs/{run_dir.name}", root: "", Path.home(): "~"})
         nbformat.write(notebook, staging / "notebooks" / f"{name}.ipynb")
+
+
+def take_metadata(notebook: Any, source: Path) -> None:
+    """Give executed cells the metadata of their sources, in place.
+
+    A notebook is not run again for a better alternative text or a tag, but its page has it.
+    """
+    if not source.exists():
+        return
+    present = {cell.get("id"): cell for cell in nbformat.read(source, as_version=4).cells}
+    for cell in notebook.cells:
+        if cell.get("id") in present and "injected-parameters" not in cell.metadata.get("tags", []):
+            cell.metadata.update(present[cell["id"]].metadata)
 
 
 def prepare_page(notebook: Any, folders: Mapping[Path, str]) -> None:

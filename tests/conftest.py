@@ -114,6 +114,17 @@ def finished_dir(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> P
     return run.path
 
 
+@pytest.fixture(scope="session")
+def built_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of one complete build in profile smoke, site included (minutes)."""
+    from sadm_utils.book import build_book
+
+    folder = tmp_path_factory.mktemp("chain") / "smoke"
+    index = build_book("smoke", run_dir=folder)
+    assert index == folder / "book" / "index.html"
+    return folder
+
+
 @pytest.fixture
 def chain_dir(finished_dir: Path, tmp_path: Path) -> Path:
     """A copy of the finished run that a test may change."""

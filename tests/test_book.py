@@ -315,8 +315,8 @@ def test_page_shows_no_machine_and_says_how_it_was_made(tmp_path: Path) -> None:
 def test_staging_puts_executed_notebooks_in_the_place_of_the_sources(
     project: Path, tmp_path: Path
 ) -> None:
-    for name in ("_config.yml", "_toc.yml"):
-        (project / name).write_text("")
+    (project / "_config.yml").write_text("sphinx: {config: {html_theme_options: {}}}")
+    (project / "_toc.yml").write_text("")
     (project / "book").mkdir()
     (project / "book" / "index.md").write_text("# Hello")
     executed = write_notebook(tmp_path / "01_first-variant.ipynb", "1")
@@ -330,6 +330,18 @@ def test_staging_puts_executed_notebooks_in_the_place_of_the_sources(
     }
     with pytest.raises(UserError, match="is missing"):
         stage_sources({"02_second": tmp_path / "no.ipynb"}, staging, tmp_path / "run")
+
+
+def test_page_takes_tags_and_alternative_texts_of_the_source(tmp_path: Path) -> None:
+    source = write_notebook(tmp_path / "a.ipynb", "1", "2")
+    executed = nbformat.read(source, as_version=4)
+    changed = nbformat.read(source, as_version=4)
+    changed.cells[-1].metadata["mystnb"] = {"image": {"alt": "A picture."}}
+    nbformat.write(changed, source)
+    website.take_metadata(executed, source)
+    assert executed.cells[-1].metadata["mystnb"]["image"]["alt"] == "A picture."
+    assert "mystnb" not in executed.cells[-2].metadata
+    website.take_metadata(executed, tmp_path / "none.ipynb")
 
 
 @pytest.mark.parametrize("status", [0, 1])

@@ -22,13 +22,10 @@ pytestmark = pytest.mark.chain
 NOTEBOOKS = PACKAGE.parent / "notebooks"
 
 
-@pytest.fixture(scope="module")
-def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of one complete build."""
-    folder = tmp_path_factory.mktemp("chain") / "smoke"
-    index = build_book("smoke", run_dir=folder)
-    assert index == folder / "book" / "index.html"
-    return folder
+@pytest.fixture
+def run_dir(built_run: Path) -> Path:
+    """The run folder of one complete build, which the browser tests look at, too."""
+    return built_run
 
 
 def papermill(run_dir: Path, *parameters: str) -> subprocess.CompletedProcess:

@@ -1,0 +1,179 @@
+"""Every page of the built site in a real browser, with the network off and from ``file://``."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from sadm_utils.site_size import PAGE_LIMIT, page_sizes, size_words
+from tests.browser.conftest import DARK, DESKTOP, LIGHT, PHONE, OpenPage
+
+pytestmark = pytest.mark.browser
+SERIOUS = ("serious", "critical")
+# What is wider than its box: (what it is, by how many pixels, its text).
+TOO_WIDE = """() => {
+    const out = [];
+    const width = document.documentElement.clientWidth;
+    if (document.documentElement.scrollWidth > width + 1)
+        out.push('the page scrolls sideways by '
+            + (document.documentElement.scrollWidth - width) + ' px');
+    const scrolls = e => ['auto', 'scroll', 'hidden'].includes(getComputedStyle(e).overflowX);
+    for (const e of document.querySelectorAll(
+            'article :is(img, svg, table, pre, p, li, h1, h2, h3, mjx-container, input, button)')) {
+        const box = e.getBoundingClientRect();
+        if (!box.width || box.right <= width + 1) continue;
+        let parent = e;
+        while (parent.tagName !== 'ARTICLE' && !scrolls(parent)) parent = parent.parentElement;
+        if (parent.tagName === 'ARTICLE')
+            out.push(e.tagName + ' ends at ' + Math.round(box.right) + ' px: '
+                + (e.textContent || e.alt || '').trim().slice(0, 60));
+    }
+    return out;
+}"""
+IMAGES = """() => [...document.images].filter(i => i.closest('article')).map(i => ({
+    source: i.getAttribute('src').slice(0, 80), alt: i.alt.trim(), loaded: i.naturalWidth > 0,
+    decoration: i.getAttribute('role') === 'presentation'}))"""
+WIDE_CODE = """() => [...document.querySelectorAll('article pre')]
+    .filter(e => e.scrollWidth > e.clientWidth + 1 && !e.closest('.cell_output'))
+    .map(e => (e.scrollWidth - e.clientWidth) + ' px: ' + e.textContent.split('\\n')
+        .reduce((a, b) => a.length > b.length ? a : b))"""
+MATH_FAILED = "() => document.querySelectorAll('mjx-merror, [data-mml-node=merror]').length"
+
+
+Findings = dict[str, dict[str, list[Any]]]
+
+
+@pytest.fixture(scope="module")
+def found(open_page: OpenPage, pages: list[str]) -> Findings:
+    """One round over all pages: for each kind of finding, the pages that have any."""
+    findings: Findings = defaultdict(dict)
+
+    def note(kind: str, page: str, seen: list[Any]) -> None:
+        if seen:
+            findings[kind][page] = seen
+
+    for page in pages:
+        for scheme in (LIGHT, DARK):
+            visit = open_page(page, DESKTOP, scheme)
+            note(f"axe {scheme}", page, serious_findings(visit.tab))
+            note("console", page, visit.errors)
+            note("external", page, visit.external)
+            if scheme == LIGHT:
+                images = visit.tab.evaluate(IMAGES)
+                note("alt", page, [i["source"] for i in images if not _described(i)])
+                note("not loaded", page, [i["source"] for i in images if not i["loaded"]])
+                note("wide", page, visit.tab.evaluate(TOO_WIDE))
+                note("wide code", page, visit.tab.evaluate(WIDE_CODE))
+                note("math", page, [1] * visit.tab.evaluate(MATH_FAILED))
+            visit.tab.close()
+        visit = open_page(page, PHONE)
+        note("phone", page, visit.tab.evaluate(TOO_WIDE))
+        note("console", page, visit.errors)
+        visit.tab.close()
+    return findings
+
+
+def _described(image: dict[str, Any]) -> bool:
+    """An alternative text is words, not the name of a file."""
+    words = image["alt"].split()
+    return image["decoration"] or (len(words) >= 3 and not words[0].endswith(".png"))
+
+
+def serious_findings(tab: Any) -> list[str]:
+    """What axe-core finds serious or critical: the rule, the place, and the reason."""
+    violations = Axe().run(tab, options={"resultTypes": ["violations"]}).response["violations"]
+    return [
+        f"{v['id']} at {' '.join(map(str, node['target']))}: {node.get('failureSummary', '')}"
+        for v in violations
+        if v["impact"] in SERIOUS
+        for node in v["nodes"]
+    ]
+
+
+KINDS = {
+    "console": "console errors",
+    "external": "requests to the network",
+    "alt": "images without an alternative text",
+    "not loaded": "images that do not load",
+    "axe light": "serious accessibility findings, light",
+    "axe dark": "serious accessibility findings, dark",
+    "wide": f"parts wider than the page at {DESKTOP} px",
+    "wide code": f"lines of code that scroll at {DESKTOP} px",
+    "phone": f"parts wider than the page at {PHONE} px",
+    "math": "formulas that MathJax could not set",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_page_has(kind: str, found: Findings) -> None:
+    listed = [
+        f"{page}: {item}" for page, items in found[kind].items() for item in items[:20]
+    ]
+    assert not listed, f"{KINDS[kind]}:\n" + "\n".join(listed)
+
+
+def test_the_checks_see_what_is_wrong(browser: Any) -> None:
+    tab = browser.new_page(viewport={"width": 390, "height": 600})
+    tab.set_content(
+        '<html lang="en"><title>x</title><article><img src="data:," alt="a.png">'
+        '<p style="color:#999; background:#fff">faint</p><table><tr><td style="min-width:600px">'
+        "wide</td></tr></table><pre style='overflow:auto;width:50px'>long long long</pre>"
+    )
+    assert any("color-contrast" in line for line in serious_findings(tab))
+    assert [i for i in tab.evaluate(IMAGES) if not _described(i) and not i["loaded"]]
+    assert any("TABLE" in line for line in tab.evaluate(TOO_WIDE))
+    assert tab.evaluate(WIDE_CODE)
+    tab.close()
+
+
+def test_search_finds_a_word_of_the_book(open_page: OpenPage) -> None:
+    visit = open_page("search.html?q=residual")
+    visit.tab.wait_for_selector("#search-results li a")
+    titles = visit.tab.locator("#search-results li a").all_inner_texts()
+    assert len(titles) >= 3 and not visit.errors and not visit.external
+    visit.tab.close()
+
+
+def test_dark_and_light_follow_the_system_and_the_button(open_page: OpenPage) -> None:
+    colors = {}
+    for scheme in (LIGHT, DARK):
+        visit = open_page("book/index.html", DESKTOP, scheme)
+        read = "() => getComputedStyle(document.body).backgroundColor"
+        colors[scheme] = visit.tab.evaluate(read)
+        if scheme == LIGHT:
+            button = visit.tab.locator("button.theme-switch-button:visible").first
+            for _ in range(3):  # auto, light, dark in turns
+                button.click()
+                colors.setdefault("clicked", set()).add(visit.tab.evaluate(read))
+            visit.tab.evaluate("() => localStorage.clear()")
+        visit.tab.close()
+    assert colors[LIGHT] != colors[DARK] and colors["clicked"] == {colors[LIGHT], colors[DARK]}
+
+
+def test_every_page_says_which_run_it_shows(open_page: OpenPage, pages: list[str]) -> None:
+    for page in ("book/index.html", "notebooks/04_cddpm_training.html"):
+        visit = open_page(page)
+        text = visit.tab.locator("p.shown-run").inner_text()
+        assert "profile" in text and " on " in text, text
+        visit.tab.close()
+
+
+def test_notebooks_can_be_downloaded(open_page: OpenPage, site: Path, pages: list[str]) -> None:
+    for page in [p for p in pages if p.startswith("notebooks/")]:
+        visit = open_page(page)
+        links = visit.tab.evaluate(
+            "() => [...document.querySelectorAll('a[href$=\".ipynb\"]')].map(a => a.href)"
+        )
+        assert links and all(Path(link.removeprefix("file://")).is_file() for link in links), page
+        visit.tab.close()
+
+
+def test_pages_are_small(site: Path) -> None:
+    print(f"\n[site] {size_words(site)}")
+    for size in page_sizes(site)[:5]:
+        print(f"[site] {size.total / 1e6:5.2f} MB  {size.page}")
+    assert {s.page: s.total for s in page_sizes(site) if s.total > PAGE_LIMIT} == {}
