@@ -193,5 +193,36 @@ def test_without_scripts_there_is_a_picture(chromium: Any, file: Path) -> None:
     context.close()
 
 
+def test_it_starts_where_a_notebook_inserts_it(chromium: Any, tmp_path: Path) -> None:
+    """JupyterLab sets the HTML of an element and then makes its scripts anew, in place."""
+    (tmp_path / "empty.html").write_text(PAGE.format(""))
+    page = chromium.new_page()
+    page.goto((tmp_path / "empty.html").as_uri())
+    for _ in range(2):  # the same figure twice on a page
+        page.evaluate(
+            """html => {
+              const host = document.createElement("div");
+              host.innerHTML = html;
+              for (const script of host.querySelectorAll("script")) {
+                const again = document.createElement("script");
+                for (const { name, value } of script.attributes) again.setAttribute(name, value);
+                again.textContent = script.textContent;
+                script.replaceWith(again);
+              }
+              document.body.append(host);
+            }""",
+            threshold().html(),
+        )
+    page.wait_for_function(
+        "document.querySelectorAll('.sadm-viewer[data-state=ready]').length === 2", timeout=20_000
+    )
+    first, second = page.locator(".sadm-viewer").all()
+    before = second.evaluate(PIXELS)
+    first.get_by_role("slider").first.press("Home")
+    settle(page)
+    assert first.evaluate(PIXELS) != before == second.evaluate(PIXELS)
+    page.close()
+
+
 def test_nobody_complained_and_nothing_was_requested(tab: Any) -> None:
     assert tab.said == []
