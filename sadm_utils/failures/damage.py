@@ -45,6 +45,11 @@ class Damage:
     cause: str
     spoil: Callable[[Volume, np.random.Generator], Volume]
 
+    @property
+    def short(self) -> str:
+        """The title up to its comma, or what comes behind: for the narrow panels of figures."""
+        return self.title.rpartition(", ")[2]
+
 
 Random = np.random.Generator | None
 """Only noise and texture draw from it."""

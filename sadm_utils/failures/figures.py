@@ -16,6 +16,9 @@ from sadm_utils.viz.slices import CONTOUR, largest_slice
 from sadm_utils.viz.style import MARKERS, PALETTE, new_figure, styled
 
 
+LEAST_ML = 0.1  # where the logarithmic axis of the bars begins
+
+
 @styled
 def before_and_after(
     broken: Broken, damages: Sequence[str], kind: str = "healthy", axis: int = 2, panel: float = 1.9
@@ -37,7 +40,7 @@ def before_and_after(
     top = score_limit(broken.score(cases["intact"]), limit)
     k = _cut(cases["intact"], axis)
     shape = np.delete(cases["intact"].image.shape, axis)
-    size = (3 * panel + 0.3, len(names) * (panel * shape[1] / shape[0] + 0.25))
+    size = (3 * panel, len(names) * (panel * shape[1] / shape[0] + 0.25))
     figure, axes = new_figure(len(names), 3, size)
     for row, (name, maps) in zip(axes, cases.items(), strict=True):
         image, rebuilt, score = (
@@ -52,9 +55,8 @@ def before_and_after(
         draw_overlay(row[2], image, score, top, limit)
         if seg.any():
             row[0].contour(seg.T, levels=[0.5], colors=CONTOUR, linewidths=1.2)
-        row[0].set_ylabel(DAMAGES[name].title)
+        row[0].set_title(DAMAGES[name].short)
         row[2].set_title(f"marked: {_marked(broken, name, kind):.1f} ml")
-    axes[0, 0].set_title("scan")
     axes[0, 1].set_title("reconstruction")
     return figure
 
@@ -68,9 +70,10 @@ def false_alarms(broken: Broken) -> Figure:
     ax, place = axes[0, 0], np.arange(len(names))[::-1]
     for number, method in enumerate((METHOD, PLAIN)):
         values = frame[frame["method"] == method].set_index("damage")["marked_ml"].reindex(names)
-        ax.barh(place + 0.2 - 0.4 * number, values, 0.36, color=PALETTE[number], label=method)
-    ax.set_yticks(place, [DAMAGES[name].title for name in names])
-    ax.set_xlabel("marked in a healthy brain, ml")
+        shown = np.maximum(values, LEAST_ML)  # nothing at all has a bar, too
+        ax.barh(place + 0.2 - 0.4 * number, shown, 0.36, color=PALETTE[number], label=method)
+    ax.set_yticks(place, [DAMAGES[name].short for name in names])
+    ax.set(xscale="log", xlabel="marked in a healthy brain, ml")
     ax.legend()
     return figure
 

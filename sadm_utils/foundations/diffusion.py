@@ -55,7 +55,7 @@ def draw_forward() -> Drawn:
     """One slice on its way into the noise."""
     x, _, lesion = sick_slice()
     noise = field(x.shape)
-    figure, axes = new_figure(2, 3, (6.2, 5.4))
+    figure, axes = new_figure(2, 3, (5.2, 4.6))
     for ax, step in zip(axes.flat, STEPS, strict=True):
         _slice(ax, noised(x, step, noise), f"t = {step}", lesion)
     return figure, (
@@ -68,7 +68,7 @@ def draw_forward() -> Drawn:
 def draw_schedule() -> Drawn:
     """The two factors of the mixture over the steps."""
     signal, noise = rates()
-    figure, axes = new_figure(1, 1, (6.0, 2.9))
+    figure, axes = new_figure(1, 1, (5.0, 2.7))
     ax, steps = axes[0, 0], np.arange(1, 1001)
     ax.plot(steps, signal, label="√ᾱ, of the image")
     ax.plot(steps, noise, label="√(1 − ᾱ), of the noise")
@@ -130,7 +130,7 @@ def draw_forgotten() -> Drawn:
     w, middle = window(p.mask), largest_slice(p.seg)
     slices = [p.twin[*w, middle + offset] for offset in (8, -8)]
     noise = field(slices[0].shape, draw=5)
-    figure, axes = new_figure(2, 3, (6.2, 5.4))
+    figure, axes = new_figure(2, 3, (5.2, 4.6))
     for row, x in zip(axes, slices, strict=True):
         _slice(row[0], x, "x")
         for ax, step in zip(row[1:], (250, 750), strict=True):

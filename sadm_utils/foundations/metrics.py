@@ -41,7 +41,7 @@ def draw_convolution() -> Drawn:
     """A slice and what two small filters make of it."""
     p = pair(voxel_mm=2.0)
     x = p.image[*window(p.mask), largest_slice(p.seg)]
-    figure, axes = new_figure(1, 3, (6.6, 2.9))
+    figure, axes = new_figure(1, 3, (5.4, 2.4))
     _bare(axes[0, 0], x, "x", (0, 1))
     for ax, (name, weights) in zip(axes[0, 1:], FILTERS.items(), strict=True):
         # x runs along the first axis of a slice, so the filter is turned to match the picture.
@@ -58,7 +58,7 @@ def draw_convolution() -> Drawn:
 @styled
 def draw_networks() -> Drawn:
     """A U-Net and an encoder, as boxes."""
-    figure, axes = new_figure(1, 1, (6.6, 3.0))
+    figure, axes = new_figure(1, 1, (5.4, 2.6))
     ax = axes[0, 0]
     heights = (2.4, 1.5, 0.8)
     for step, height in enumerate(heights):
@@ -70,8 +70,8 @@ def draw_networks() -> Drawn:
         _box(ax, 6.6 + step * 1.1, height, PALETTE[0])
     ax.add_patch(Rectangle((10.1, -0.7), 0.16, 1.4, color=PALETTE[2]))
     ax.text(10.4, 0, "c", va="center")
-    ax.text(2.45, -1.75, "U-Net: image in, image out", ha="center")
-    ax.text(8.5, -1.75, "encoder: image in, vector out", ha="center")
+    ax.text(2.45, -1.75, "U-Net: to an image", ha="center")
+    ax.text(8.5, -1.75, "encoder: to a vector", ha="center")
     ax.set(xlim=(-0.3, 10.9), ylim=(-2.1, 1.6))
     ax.set_axis_off()
     return figure, (
@@ -88,7 +88,7 @@ def draw_threshold() -> Drawn:
     k, w = largest_slice(seg), window(mask)
     best = best_dice(score, seg)[1]
     image = pair().image[*w, k]
-    figure, axes = new_figure(1, 3, (6.6, 3.5))
+    figure, axes = new_figure(1, 3, (5.0, 3.0))
     for ax, limit in zip(axes[0], (0.4 * best, best, 2.5 * best), strict=True):
         _bare(ax, image, _measured(score, seg, limit), (0, 1))
         marked, truth = score[*w, k] >= limit, seg[*w, k] > 0
@@ -108,7 +108,7 @@ def draw_threshold() -> Drawn:
 def draw_curves() -> Drawn:
     """Precision-recall and ROC curve, in the brain and over the whole volume."""
     score, seg, mask = case()
-    figure, axes = new_figure(1, 2, (6.6, 3.0))
+    figure, axes = new_figure(1, 2, (5.4, 2.7))
     words = []
     for name, where, style in (
         ("in the brain", (mask > 0) | (seg > 0), "-"),
@@ -136,7 +136,7 @@ def draw_curves() -> Drawn:
 def draw_peeking() -> Drawn:
     """Dice over the threshold for several subjects, and what one threshold for all costs."""
     limits = np.linspace(0.005, 0.4, 80)
-    figure, axes = new_figure(1, 1, (6.0, 3.1))
+    figure, axes = new_figure(1, 1, (5.0, 2.9))
     ax = axes[0, 0]
     curves = {i: _dice_curve(i, limits) for i in (*TEST, *VALIDATION)}
     common = int(np.mean([curves[i] for i in VALIDATION], axis=0).argmax())

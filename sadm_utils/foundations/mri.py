@@ -37,7 +37,7 @@ def draw_contrasts() -> Drawn:
         recolored = np.interp(x, TISSUES_T1, tissues)
         inner = ndimage.gaussian_filter(lesion.astype(float), 0.7)
         shown[name] = ((1 - inner) * recolored + inner * bright) * inside
-    figure = show_slices(list(shown.values()), list(shown), panel=2.2)
+    figure = show_slices(list(shown.values()), list(shown), panel=1.8)
     return figure, (
         "One head, three *contrasts*. T1 is the phantom; T2 and FLAIR are recolored from it by "
         "rule, to show what changes places: fluid, gray matter, white matter, and the lesion."
@@ -47,7 +47,7 @@ def draw_contrasts() -> Drawn:
 @styled
 def draw_voxels() -> Drawn:
     """The same anatomy in voxels of three sizes."""
-    figure, axes = new_figure(1, len(SIZES_MM), (6.6, 2.9))
+    figure, axes = new_figure(1, len(SIZES_MM), (5.4, 2.5))
     words = []
     fine = pair(voxel_mm=SIZES_MM[0])
     height = fine.affine[2, 3] + SIZES_MM[0] * largest_slice(fine.seg)  # z in mm
@@ -71,7 +71,7 @@ def draw_orientation() -> Drawn:
     with TemporaryDirectory() as folder:
         files = scan_again(subject, Path(folder), zooms=(3.0, 3.0, 3.0))
         native, seg = load_nifti(files["image"]), load_nifti(files["seg"])
-    figure, axes = new_figure(1, 2, (6.4, 3.5))
+    figure, axes = new_figure(1, 2, (5.4, 3.1))
     k = largest_slice(seg.array)
     plane = native.array[:, :, k]
     axes[0, 0].imshow(plane.T, origin="lower", cmap="gray")
@@ -98,7 +98,7 @@ def draw_registration() -> Drawn:
     nodded = ndimage.shift(nodded, (0, -4, 3), order=1)
     middle = p.image.shape[0] // 2 - 2
     outline = ndimage.binary_fill_holes(p.mask[middle] > 0)
-    figure, axes = new_figure(1, 2, (6.0, 2.7))
+    figure, axes = new_figure(1, 2, (5.0, 2.3))
     for ax, volume, title in zip(
         axes[0], (nodded, p.image), ("as scanned", "registered"), strict=True
     ):
@@ -113,7 +113,7 @@ def draw_registration() -> Drawn:
 @styled
 def draw_units() -> Drawn:
     """Histograms of three subjects, raw and scaled."""
-    figure, axes = new_figure(1, 2, (6.6, 2.7))
+    figure, axes = new_figure(1, 2, (5.4, 2.5))
     peaks = []
     for index in range(3):
         image, mask = healthy(index)

@@ -126,6 +126,7 @@ def fill_foundations(text: str, folder: Path) -> str:
         figure, caption = FIGURES[name].draw()
         file = f"foundations_{name}.png"
         figure.savefig(folder / file, dpi=DPI)
-        return f"```{{figure}} {file}\n:alt: {FIGURES[name].alt}\n\n{caption}\n```"
+        caption = re.sub(r"\*(.+?)\*", r"**\1**", caption)  # it is in italics itself
+        return f"```{{image}} {file}\n:alt: {FIGURES[name].alt}\n```\n\n*{caption}*"
 
     return MARK.sub(place, text)
