@@ -40,7 +40,8 @@ def make_volumes(areas: list[int]) -> Volumes:
         seg[row, 2].flat[: max(area - 1, 0)] = 1
     subjects = [f"s{row}" for row in range(len(areas))]
     label = np.ones(len(areas), int)
-    return Volumes(image, np.ones_like(seg), seg, subjects, label, pd.DataFrame())
+    table = pd.DataFrame({"subject": subjects})
+    return Volumes(image, np.ones_like(seg), seg, subjects, label, table)
 
 
 def test_largest_lesions_takes_the_slice_and_leaves_healthy_subjects_out() -> None:
