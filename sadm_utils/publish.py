@@ -154,7 +154,8 @@ def colab_cell(
         took = f"; in the run of the site they took {clock(seconds)}" if seconds else ""
         lines.append(f"# This chapter reads what earlier ones wrote, so they run first{took}.")
     for run in earlier:
-        source = f" -p ANNOTATIONS {run.variant}" if run.variant else ""
+        own = run.parameters.get("ANNOTATIONS")
+        source = f" -p ANNOTATIONS {own}" if own else ""
         lines.append(f"!sadm run {run.notebook.split('_')[0]}{source} --profile demo")
     return "\n".join(lines)
 

@@ -18,6 +18,7 @@ from typing import Any
 import nbformat
 
 from sadm_utils.errors import UserError
+from sadm_utils.execution_times import fill_execution_times
 from sadm_utils.progress import clock, gigabytes
 from sadm_utils.publish import read_records, site_settings
 from sadm_utils.runs import project_root
@@ -56,7 +57,6 @@ def build_site(pages: Mapping[str, Path], run_dir: Path) -> Path:
 
 def stage_sources(pages: Mapping[str, Path], staging: Path, run_dir: Path) -> None:
     """Make the tree that jupyter-book reads: configuration, prose with tables, notebooks."""
-    from sadm_utils.execution_times import fill_execution_times
     from sadm_utils.real_scans import fill_real_scans  # these load the chapters, in seconds
     from sadm_utils.reference.page import fill_page
     from sadm_utils.results.page import fill_results
@@ -72,9 +72,9 @@ def stage_sources(pages: Mapping[str, Path], staging: Path, run_dir: Path) -> No
     shutil.copy(root / "_toc.yml", staging / "_toc.yml")
     shutil.copytree(root / "book", staging / "book")
     for page in (staging / "book").glob("*.md"):
-        text = fill_speed(fill_page(page.read_text(), run_dir), page.parent)
+        text = fill_page(fill_execution_times(page.read_text(), run_dir), run_dir)
+        text = fill_speed(text, page.parent)
         text = fill_studies(fill_results(text, page.parent), page.parent)
-        text = fill_execution_times(text, run_dir)
         page.write_text(fill_real_scans(text, run_dir.parent / "real", page.parent))
     for name, executed in pages.items():
         if not executed.exists():
