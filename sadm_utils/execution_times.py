@@ -9,7 +9,6 @@ from typing import Any
 from sadm_utils.costs import SITE, read_timings
 from sadm_utils.progress import clock, gigabytes
 from sadm_utils.publish import read_records
-from sadm_utils.reference.page import markdown
 
 MARK = "<!-- table of execution times -->"
 NOTHING = "*No notebook of this run has a record: run `make book`, then build these pages again.*"
@@ -30,6 +29,8 @@ def execution_table(run_dir: Path) -> str:
     A notebook that ran again and found its stages finished took seconds; what the stages took is
     in ``timings.json``, which keeps the longer of the two.
     """
+    from sadm_utils.reference.page import markdown  # it loads the chapters, in seconds
+
     timings = read_timings(run_dir)
     rows, total, peak = [], 0.0, 0
     for path in sorted((run_dir / "executed").glob("[0-9]*.ipynb")):

@@ -13,9 +13,10 @@ from importlib.metadata import files
 from pathlib import Path
 from typing import Any
 
-from sadm_utils.publish import colab_link
-
 MATHJAX = "mathjax/tex-svg.js"
+# Colab opens notebooks from a branch: the workflow `pages` pushes the site to this one, with copies
+# that install the book in their first cell (sadm_utils/publish.py).
+PUBLISHED_BRANCH, COLAB_FOLDER = "gh-pages", "colab"
 FONT_PRELOAD = re.compile(r'<link rel="preload" as="font"[^>]*>\s*')
 
 
@@ -43,6 +44,13 @@ def _lead_to_copies(app: Any, page: str, template: str, context: dict, doctree: 
         for button in group.get("buttons", []):
             if button.get("text") == "Colab":
                 button["url"] = colab_link(button["url"], branch)
+
+
+def colab_link(url: str, branch: str) -> str:
+    """Turn the theme's Colab link to the repository's notebook into one to the published copy."""
+    return url.replace(
+        f"/blob/{branch}/notebooks/", f"/blob/{PUBLISHED_BRANCH}/{COLAB_FOLDER}/"
+    )
 
 
 def _copy_mathjax(app: Any, error: Exception | None) -> None:

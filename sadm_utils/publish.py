@@ -16,11 +16,9 @@ import nbformat
 import yaml
 
 from sadm_utils.execute import NotebookRun
+from sadm_utils.offline import COLAB_FOLDER
 from sadm_utils.progress import clock
 
-# Colab opens notebooks from a branch: the workflow `pages` pushes the site, with copies that
-# install the book in their first cell, to this one.
-PUBLISHED_BRANCH, COLAB_FOLDER = "gh-pages", "colab"
 SERVICES = {
     "colab_url": "https://colab.research.google.com",
     "binderhub_url": "https://mybinder.org",
@@ -154,13 +152,7 @@ def colab_cell(
         took = f"; in the run of the site they took {clock(seconds)}" if seconds else ""
         lines.append(f"# This chapter reads what earlier ones wrote, so they run first{took}.")
     for run in earlier:
-        source = f" -p ANNOTATIONS {run.variant}" if run.variant else ""
+        own = run.parameters.get("ANNOTATIONS")
+        source = f" -p ANNOTATIONS {own}" if own else ""
         lines.append(f"!sadm run {run.notebook.split('_')[0]}{source} --profile demo")
     return "\n".join(lines)
-
-
-def colab_link(url: str, branch: str) -> str:
-    """Turn the theme's Colab link to the repository's notebook into one to the published copy."""
-    return url.replace(
-        f"/blob/{branch}/notebooks/", f"/blob/{PUBLISHED_BRANCH}/{COLAB_FOLDER}/"
-    )

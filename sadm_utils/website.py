@@ -18,6 +18,7 @@ from typing import Any
 import nbformat
 
 from sadm_utils.errors import UserError
+from sadm_utils.execution_times import fill_execution_times
 from sadm_utils.progress import clock, gigabytes
 from sadm_utils.publish import read_records, site_settings
 from sadm_utils.runs import project_root
@@ -57,7 +58,6 @@ def build_site(pages: Mapping[str, Path], run_dir: Path) -> Path:
 def stage_sources(pages: Mapping[str, Path], staging: Path, run_dir: Path) -> None:
     """Make the tree that jupyter-book reads: configuration, prose with tables, notebooks."""
     from sadm_utils.equations import fill_equations
-    from sadm_utils.execution_times import fill_execution_times
     from sadm_utils.foundations.data_sets import fill_data_sets  # these load the chapters
     from sadm_utils.foundations.page import fill_foundations
     from sadm_utils.real_scans import fill_real_scans
@@ -77,10 +77,10 @@ def stage_sources(pages: Mapping[str, Path], staging: Path, run_dir: Path) -> No
     if (changelog := root / "CHANGELOG.md").exists():
         shutil.copy(changelog, staging)  # book/changelog.md includes it
     for page in (staging / "book").glob("*.md"):
-        text = fill_speed(fill_page(fill_equations(page.read_text()), run_dir), page.parent)
+        text = fill_page(fill_execution_times(page.read_text(), run_dir), run_dir)
+        text = fill_speed(fill_equations(text), page.parent)
         text = fill_studies(fill_results(text, page.parent), page.parent)
         text = fill_foundations(fill_data_sets(text), page.parent)
-        text = fill_execution_times(text, run_dir)
         page.write_text(fill_real_scans(text, run_dir.parent / "real", page.parent))
     for name, executed in pages.items():
         if not executed.exists():

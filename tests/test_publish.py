@@ -20,13 +20,8 @@ from sadm_utils.execution_times import (
     UNBROKEN_SPACE,
     fill_execution_times,
 )
-from sadm_utils.publish import (
-    colab_link,
-    footer,
-    read_records,
-    site_settings,
-    write_colab_copies,
-)
+from sadm_utils.offline import colab_link
+from sadm_utils.publish import footer, read_records, site_settings, write_colab_copies
 from sadm_utils.site_size import page_sizes, size_words
 
 ROOT = PACKAGE.parent
