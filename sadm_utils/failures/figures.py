@@ -15,7 +15,6 @@ from sadm_utils.viz.planes import draw_overlay, score_limit
 from sadm_utils.viz.slices import CONTOUR, largest_slice
 from sadm_utils.viz.style import MARKERS, PALETTE, new_figure, styled
 
-
 LEAST_ML = 0.1  # where the logarithmic axis of the bars begins
 
 
