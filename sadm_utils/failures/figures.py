@@ -121,8 +121,8 @@ def damages_words(broken: Broken, method: str = METHOD) -> str:
     words = (
         f"In the healthy brain {method} marks {intact['healthy: marked, ml']:.1f} ml when the scan "
         f"is {INTACT}. {more} of {len(rest)} damages more than double that; the loudest is "
-        f"*{loud['scan']}* with {loud['healthy: marked, ml']:.0f} ml. With {fewer} of them it marks less: such a "
-        "scan passes as healthy."
+        f"*{loud['scan']}* with {loud['healthy: marked, ml']:.0f} ml. With {fewer} of them it marks less: "
+        "such a scan passes as healthy."
     )
     dice = rest["sick: Dice in %"]
     if dice.notna().any():
