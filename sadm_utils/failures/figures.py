@@ -73,6 +73,7 @@ def false_alarms(broken: Broken) -> Figure:
         ax.barh(place + 0.2 - 0.4 * number, shown, 0.36, color=PALETTE[number], label=method)
     ax.set_yticks(place, [DAMAGES[name].short for name in names])
     ax.set(xscale="log", xlabel="marked in a healthy brain, ml")
+    ax.set_xlim(left=LEAST_ML / 2)
     ax.legend()
     return figure
 
@@ -121,8 +122,8 @@ def damages_words(broken: Broken, method: str = METHOD) -> str:
     words = (
         f"In the healthy brain {method} marks {intact['healthy: marked, ml']:.1f} ml when the scan "
         f"is {INTACT}. {more} of {len(rest)} damages more than double that; the loudest is "
-        f"*{loud['scan']}* with {loud['healthy: marked, ml']:.0f} ml. With {fewer} of them it marks less: "
-        "such a scan passes as healthy."
+        f"*{loud['scan']}* with {loud['healthy: marked, ml']:.0f} ml. With {fewer} of them it "
+        "marks less: such a scan passes as healthy."
     )
     dice = rest["sick: Dice in %"]
     if dice.notna().any():
