@@ -90,7 +90,7 @@ def test_plan_runs_chapter_5_for_each_source_and_shows_the_first(tmp_path: Path)
     assert all(r.parameters["PROFILE"] == "smoke" for r in plan)
     pages = pages_of(plan, tmp_path)
     assert pages["05_sadm_training"].name == "05_sadm_training-draem.ipynb"
-    assert len(pages) == 8
+    assert len(pages) == 9
 
 
 def test_plan_leaves_out_sources_that_the_data_lacks(tmp_path: Path) -> None:
