@@ -86,7 +86,7 @@ def open_page(browser: Any, site: Path) -> Iterator[OpenPage]:
             width, scheme, touch = key
             contexts[key] = browser.new_context(
                 viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True,
-                has_touch=touch, is_mobile=touch,
+                has_touch=touch, is_mobile=touch, reduced_motion="reduce",
             )  # fmt: skip
             contexts[key].set_default_timeout(30_000)
         return contexts[key]
