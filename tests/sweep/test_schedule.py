@@ -186,6 +186,8 @@ def test_stopped_sweep_leaves_nothing_running(plan, tmp_path, monkeypatch):
     process = subprocess.Popen(
         [sys.executable, "-c", code, *map(str, words)], env=environment,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A process of a shell's background ignores Ctrl-C, and so would all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     log = next(tmp_path / "points" / p / "log.txt" for p in plan.points if p.startswith("04"))
     deadline = time.monotonic() + 60
