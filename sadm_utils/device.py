@@ -23,7 +23,8 @@ def device_name(device: torch.device | None = None) -> str:
     """Human-readable name for records, e.g. ``"CPU, 2 threads"``."""
     device = device or get_device()
     if device.type == "cpu":
-        return f"CPU, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        return f"CPU, {threads} thread{'' if threads == 1 else 's'}"
     return torch.get_device_module(device).get_device_name(device)
 
 
