@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from sadm_utils.evaluation import narrate
 from sadm_utils.evaluation.scoring import VolumeMaps, scores
-from sadm_utils.evaluation.stage import SYNTHETIC, read_maps
+from sadm_utils.evaluation.stage import SYNTHETIC, kept_case
 from sadm_utils.evaluation.tables import read_results, results_table, to_markdown
 from sadm_utils.records import read_header, read_record
 from sadm_utils.report import duration
@@ -79,10 +79,8 @@ def _pictures(run: Path, folder: Path) -> Iterator[str]:
     """Maps of one kept subject of each test set; a picture and its words."""
     median = read_header(run / "evaluation" / "config.yaml").settings["evaluation"]["median"]
     for path in sorted((run / "evaluation" / "maps").glob("*"), key=lambda p: p.name == SYNTHETIC):
-        kept = sorted((read_maps(f) for f in path.glob("*.npz")), key=lambda m: int(m.seg.sum()))
-        if not kept:
+        if (maps := kept_case(path)) is None:
             continue
-        maps = kept[len(kept) // 2]
         name = f"real_{path.name}.png"
         _picture(maps, median).savefig(folder / name)
         kind = "a synthetic anomaly" if path.name == SYNTHETIC else "the annotated lesions"

@@ -57,6 +57,7 @@ def build_site(pages: Mapping[str, Path], run_dir: Path) -> Path:
 
 def stage_sources(pages: Mapping[str, Path], staging: Path, run_dir: Path) -> None:
     """Make the tree that jupyter-book reads: configuration, prose with tables, notebooks."""
+    from sadm_utils.cover import fill_cover
     from sadm_utils.equations import fill_equations
     from sadm_utils.foundations.data_sets import fill_data_sets  # these load the chapters
     from sadm_utils.foundations.page import fill_foundations
@@ -81,6 +82,7 @@ def stage_sources(pages: Mapping[str, Path], staging: Path, run_dir: Path) -> No
         text = fill_speed(fill_equations(text), page.parent)
         text = fill_studies(fill_results(text, page.parent), page.parent)
         text = fill_foundations(fill_data_sets(text), page.parent)
+        text = fill_cover(text, run_dir, page.parent)
         page.write_text(fill_real_scans(text, run_dir.parent / "real", page.parent))
     for name, executed in pages.items():
         if not executed.exists():

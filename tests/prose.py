@@ -18,7 +18,10 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 # Words of the glossary that are everyday English, too: which sense is meant, no program can tell.
-EVERYDAY = {"condition", "contrast", "fold", "loss", "run", "stage", "truth", "volume"}
+EVERYDAY = {
+    "annotation", "batch", "condition", "contrast", "fold", "kernel", "loss", "network", "run",
+    "stage", "training", "truth", "vector", "volume",
+}  # fmt: skip
 # Pages that are made of terms, or that talk about them.
 EXEMPT = {"book/glossary", "book/changelog", "book/bibliography", "book/style", "book/notation"}
 KEPT_FENCES = ("admonition", "note", "tip", "warning")

@@ -20,10 +20,11 @@ from sadm_utils.evaluation.tables import METRIC_NAMES, NOTHING
 Finding = Mapping[str, Any]
 GAINS: tuple[tuple[str, str, str], ...] = (
     ("the residual as input", "Unet_res", "Unet"),
-    ("adding the residual map", "SADM", "Unet"),
+    ("adding the reconstruction map", "SADM", "Unet"),
     ("both", "SADM_res", "Unet"),
+    ("adding the map to Unet_res", "SADM_res", "Unet_res"),
 )
-"""What the method adds to a plain network: (name, with it, without it)."""
+"""What each part of the method adds: (name, with it, without it)."""
 
 
 def findings_table(findings: Sequence[Finding]) -> pd.DataFrame:
@@ -67,7 +68,7 @@ def findings_words(findings: Sequence[Finding], subjects: pd.DataFrame) -> str:
 
 
 def gains_table(subjects: pd.DataFrame, metric: str = "best_dice", seed: int = 0) -> pd.DataFrame:
-    """What the parts of SADM add to a plain network: paired differences in points.
+    """What the parts of SADM add: paired differences in points.
 
     Returns
     -------
@@ -168,19 +169,19 @@ def values_of(
 def size_words(subjects: pd.DataFrame, sizes: pd.Series, test_set: str, row: Row) -> str:
     """One sentence: how much better a method is on the larger half of a set's lesions.
 
-    ``sizes`` maps subjects to lesion voxels.
+    ``sizes`` maps subjects to the volume of their lesions in ml.
     """
     values = values_of(subjects, test_set, row)
-    voxels = sizes.reindex(values.index)
+    sizes = sizes.reindex(values.index)
     if len(values) < 2:
         return f"{test_set} has too few subjects to compare lesion sizes."
-    small = voxels <= voxels.median()
+    small = sizes <= sizes.median()
     small_mean, large_mean = (100 * values[part].mean() for part in (small, ~small))
     if np.isnan(large_mean):
         return f"All lesions of {test_set} are of one size."
     return (
         f"{test_set}: ⌈Dice⌉ {large_mean:.0f} on the larger half of the lesions, {small_mean:.0f} "
-        f"on the smaller one (up to {voxels.median():.0f} voxels)."
+        f"on the smaller one (up to {sizes.median():.1f} ml)."
     )
 
 
@@ -218,11 +219,14 @@ def _fails_for_sure(finding: Finding) -> bool:
 def _miss(finding: Finding) -> str:
     """How far a claim was missed, and whether that could be the choice of subjects."""
     if _is_error(finding):
-        factor = finding["value"] / finding["needed"]
-        return (
-            f"Measured {finding['value']:.4f}, {factor:.1f} times the limit: the reconstructions "
+        over = 100 * (finding["value"] / finding["needed"] - 1)
+        text = (
+            f"Measured {finding['value']:.4f}, {over:.1f} % above the limit: the reconstructions "
             "are less exact than demanded."
         )
+        if finding["low"] is not None and finding["low"] <= finding["needed"]:
+            return f"{text} The interval reaches the limit, so other subjects could have met it."
+        return text
     gap = 100 * (finding["needed"] - finding["value"])
     text = f"It falls short by {gap:.1f} points."
     if finding["high"] is None or np.isnan(finding["high"]):

@@ -227,12 +227,6 @@ def save_maps(folder: Path, maps: VolumeMaps) -> None:
     np.savez_compressed(folder / f"{maps.subject}.npz", mask=maps.mask, seg=maps.seg, **halves)
 
 
-def load_maps(run: Run, test_set: str, number: int = 0) -> VolumeMaps:
-    """Load the kept maps of one test subject from the finished stage."""
-    run.require("evaluation")
-    return read_maps(sorted((run.path / "evaluation" / "maps" / test_set).glob("*.npz"))[number])
-
-
 def read_maps(file: Path) -> VolumeMaps:
     """Read what :func:`save_maps` has written."""
     with np.load(file, allow_pickle=False) as arrays:
@@ -245,6 +239,12 @@ def read_maps(file: Path) -> VolumeMaps:
         return VolumeMaps(
             file.stem, parts[0], arrays["mask"], arrays["seg"], parts[1], parts[2], supervised
         )
+
+
+def kept_case(folder: Path) -> VolumeMaps | None:
+    """Of the subjects of one test set whose maps were kept, the one with the median lesion."""
+    kept = sorted((read_maps(f) for f in folder.glob("*.npz")), key=lambda m: int(m.seg.sum()))
+    return kept[len(kept) // 2] if kept else None
 
 
 def _scored(maps: VolumeMaps, config: Config) -> Scored:

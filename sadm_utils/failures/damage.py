@@ -154,5 +154,5 @@ DAMAGES: dict[str, Damage] = {
     "shift": Damage(f"moved by {SHIFT_MM:g} mm", "failed registration", shift),
     "skull": Damage("skull left", "failed skull stripping", leave_skull),
     "cut": Damage("top cut off", "small field of view", cut_top),
-    "unnoticed": Damage("cut, mask of a whole brain", "small field of view", cut_top_unnoticed),
+    "unnoticed": Damage("cut under a whole mask", "small field of view", cut_top_unnoticed),
 }

@@ -16,6 +16,7 @@ from sadm_utils.viz.slices import CONTOUR, largest_slice
 from sadm_utils.viz.style import MARKERS, PALETTE, new_figure, styled
 
 LEAST_ML = 0.1  # where the logarithmic axis of the bars begins
+METHODS = (METHOD, PLAIN)  # in the order of their colors
 
 
 @styled
@@ -67,7 +68,7 @@ def false_alarms(broken: Broken) -> Figure:
     names = list(DAMAGES)
     figure, axes = new_figure(1, 1, (6.4, 0.42 * len(names) + 0.9))
     ax, place = axes[0, 0], np.arange(len(names))[::-1]
-    for number, method in enumerate((METHOD, PLAIN)):
+    for number, method in enumerate(METHODS):
         values = frame[frame["method"] == method].set_index("damage")["marked_ml"].reindex(names)
         shown = np.maximum(values, LEAST_ML)  # nothing at all has a bar, too
         ax.barh(place + 0.2 - 0.4 * number, shown, 0.36, color=PALETTE[number], label=method)
@@ -84,7 +85,8 @@ def drawn_lesions(broken: Broken) -> Figure:
     groups = dict(list(broken.sizes.groupby("darkness", sort=False)))
     figure, axes = new_figure(1, len(groups), (6.4, 2.9), sharey=True)
     for ax, (darkness, part) in zip(axes[0], groups.items(), strict=True):
-        for number, (method, rows) in enumerate(part.groupby("method", sort=False)):
+        for method, rows in part.groupby("method", sort=False):
+            number = METHODS.index(method)
             ax.plot(
                 rows["diameter_mm"], 100 * rows["recall"], marker=MARKERS[number],
                 color=PALETTE[number], label=method,
@@ -122,9 +124,10 @@ def damages_words(broken: Broken, method: str = METHOD) -> str:
     words = (
         f"In the healthy brain {method} marks {intact['healthy: marked, ml']:.1f} ml when the scan "
         f"is {INTACT}. {more} of {len(rest)} damages more than double that; the loudest is "
-        f"*{loud['scan']}* with {loud['healthy: marked, ml']:.0f} ml. With {fewer} of them it "
-        "marks less: such a scan passes as healthy."
+        f"*{loud['scan']}* with {loud['healthy: marked, ml']:,.0f} ml."
     )
+    if fewer:
+        words += f" With {fewer} of them it marks less: there, the map gives no hint of the damage."
     dice = rest["sick: Dice in %"]
     if dice.notna().any():
         worst = rest.loc[dice.idxmin()]

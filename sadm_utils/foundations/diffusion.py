@@ -76,10 +76,11 @@ def draw_schedule() -> Drawn:
         ax.axvline(step, color="0.7", linewidth=0.8, zorder=0)
     ax.set(xlabel="step t", ylabel="factor", ylim=(0, 1.03))
     ax.legend(loc="center left")
+    factors = ", ".join(f"{signal[step - 1]:.2f}" for step in TESTED)
     shares = ", ".join(f"{100 * signal[step - 1] ** 2:.0f} %" for step in TESTED)
     return figure, (
         f"The schedule. At t = {', '.join(map(str, TESTED))} (thin lines), where this book tests, "
-        f"{shares} of the variance is left to the image."
+        f"the image has the factor {factors}, so {shares} of its variance is left."
     )
 
 
@@ -118,8 +119,10 @@ def draw_painter() -> Drawn:
     axes[1, 1].set(xticks=[], yticks=[], title="x − x̂, left over")
     axes[1, 1].spines[:].set_visible(False)
     return figure, (
-        "The idea, with a painter who never errs: below left is the *healthy twin* of the phantom. "
-        "No model is that good; [chapter 4](../notebooks/04_cddpm_training.ipynb) shows a real one."
+        "The idea, with a painter who never errs: below left is the *healthy twin*, the same "
+        "simulated brain without its tumor. Below right, blue is darker than the twin and red "
+        "brighter; the lines beside the lesion are tissue that the tumor has pushed aside. No "
+        "model is that good; [chapter 4](../notebooks/04_cddpm_training.ipynb) shows a real one."
     )
 
 
@@ -138,8 +141,8 @@ def draw_forgotten() -> Drawn:
     left = 100 * rates()[0][749]
     return figure, (
         "Two slices of one healthy brain, 48 mm apart, under the same noise. At t = 750 their "
-        f"difference is down to {left:.0f} %: the outline can still be guessed, folds and "
-        "brightness cannot. The condition says what the noise has hidden."
+        f"difference is down to {left:.0f} % (the factor √ᾱ): the outline can still be guessed, "
+        "folds and brightness cannot. The condition says what the noise has hidden."
     )
 
 

@@ -53,7 +53,7 @@ def test_every_miss_is_named_with_its_gap(subjects: pd.DataFrame) -> None:
     assert text.startswith("**2 of 4 findings hold.**")
     assert "healthy l1 error inside the brain is at most 0.035.* Measured 0.0400" in text
     assert "cDDPM reaches 30 on tumor.* It falls short by 5.0 points" in text
-    assert "1.1 times the limit" in text
+    assert "14.3 % above the limit" in text and "The interval reaches the limit" not in text
     assert "1 of 4 subjects reach it" in text
     assert "1.5 times" not in text, "it holds, for every subject"
 
@@ -77,14 +77,18 @@ def test_the_healthy_error_is_certain_on_either_side(
     subjects: pd.DataFrame, value: float, holds: str, certain: str
 ) -> None:
     """For an error, unlike for Dice, the interval of a miss lies above the mark."""
-    row = findings_table(check_findings(subjects, error(value))).set_index("claim").loc[HEALTHY]
+    findings = check_findings(subjects, error(value))
+    row = findings_table(findings).set_index("claim").loc[HEALTHY]
     assert (row["holds"], row["certain"]) == (holds, certain)
+    could = "The interval reaches the limit" in findings_words(findings, subjects)
+    assert could == ((holds, certain) == ("no", "no"))
 
 
 def test_gains_are_paired_and_gaps_stay_empty(subjects: pd.DataFrame) -> None:
     table = gains_table(subjects).set_index("what is added")
     assert table.loc["both", "Brats21"].startswith("+11.3 [")
     assert table.loc["the residual as input", "Brats21"] == "–"
+    assert table.loc["adding the map to Unet_res", "Brats21"] == "–"
 
 
 def test_best_method_and_values(subjects: pd.DataFrame) -> None:
@@ -93,9 +97,9 @@ def test_best_method_and_values(subjects: pd.DataFrame) -> None:
 
 
 def test_size_words_compare_the_halves(subjects: pd.DataFrame) -> None:
-    sizes = pd.Series({"s0": 10, "s1": 90, "s2": 20, "s3": 80})
+    sizes = pd.Series({"s0": 1.0, "s1": 9.0, "s2": 2.5, "s3": 8.0})
     text = size_words(subjects, sizes, "Brats21", ("SADM_res", "brats21"))
-    assert "68 on the larger half" in text and "55 on the smaller" in text
+    assert "68 on the larger half" in text and "55 on the smaller one (up to 5.2 ml)" in text
     one = subjects[subjects["subject"] == "s0"]
     assert "too few" in size_words(one, sizes, "Brats21", ("SADM_res", "brats21"))
 

@@ -26,7 +26,7 @@ from sadm_utils.evaluation.stage import (
     check_unseen,
     evaluate,
     finished_networks,
-    load_maps,
+    kept_case,
     synthetic_set,
 )
 from sadm_utils.evaluation.tables import METRIC_NAMES, NO_PERCENTAGE, read_results
@@ -183,7 +183,7 @@ def test_healthy_error_is_the_mean_over_healthy_test_subjects(run: Run) -> None:
 
 
 def test_kept_maps_come_back(run: Run) -> None:
-    kept = load_maps(run, "Brats21", 1)
+    kept = kept_case(run.path / "evaluation" / "maps" / "Brats21")
     store = open_data(run)
     row = store["Brats21_test"].subjects.index(kept.subject)
     np.testing.assert_array_equal(kept.image, store["Brats21_test"].volume(row))
