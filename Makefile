@@ -9,6 +9,7 @@ DATA_DIR ?=
 DATASET  ?=
 SEED     ?=
 ARGS     ?=
+WHERE    := $(if $(RUN_DIR),--run-dir '$(RUN_DIR)') $(if $(DATA_DIR),--data-dir '$(DATA_DIR)')
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -35,15 +36,14 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: book site pdf test bench install lint chain browser links doctor clean distclean help
 
 book: $(STAMP)  ## run all notebooks, build the site
-	@exec $(BIN)/sadm book --profile '$(PROFILE)' $(if $(RUN_DIR),--run-dir '$(RUN_DIR)') \
-	  $(if $(DATA_DIR),--data-dir '$(DATA_DIR)') $(if $(DATASET),--dataset '$(DATASET)') \
+	@exec $(BIN)/sadm book --profile '$(PROFILE)' $(WHERE) $(if $(DATASET),--dataset '$(DATASET)') \
 	  $(if $(SEED),--seed '$(SEED)') $(ARGS)
 
 site: $(STAMP)  ## build the site again from notebooks that were run before
-	@exec $(BIN)/sadm book --site-only --profile '$(PROFILE)' $(if $(RUN_DIR),--run-dir '$(RUN_DIR)')
+	@exec $(BIN)/sadm book --site-only --profile '$(PROFILE)' $(WHERE)
 
 pdf: $(STAMP)  ## print the site that was built before to one PDF, with Chromium
-	@exec $(BIN)/sadm book --pdf --profile '$(PROFILE)' $(if $(RUN_DIR),--run-dir '$(RUN_DIR)')
+	@exec $(BIN)/sadm book --pdf --profile '$(PROFILE)' $(WHERE)
 
 test: $(STAMP) lint  ## linter, unit tests, whole chain in profile smoke, its pages in a browser
 	$(BIN)/python -m pytest

@@ -25,7 +25,13 @@ app = typer.Typer(
 )
 
 Profile = Annotated[str, typer.Option(help="smoke (wiring), demo (default) or paper (GPUs).")]
-RunDir = Annotated[str, typer.Option(help="Where stages are written; default runs/<profile>.")]
+RunDir = Annotated[
+    str,
+    typer.Option(
+        help="Where stages are written; default runs/<profile>, with a data set "
+        "runs/<profile>-<its folder>."
+    ),
+]
 DataDir = Annotated[str, typer.Option(help="A data set; default: the built-in phantom cohort.")]
 Dataset = Annotated[
     str, typer.Option(help="Which raw scans of it, e.g. ixi,brats21; see 'sadm sources'.")

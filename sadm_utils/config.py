@@ -181,7 +181,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "draem.brain_only": False,
         "cddpm.noise_shared": True,
         "sadm.frozen_encoder": False,
-        "evaluation.ssim_range": 0.0,
+        "evaluation.ssim_range": 0.0,  # also the default, as curvature_steps
     },
 }
 

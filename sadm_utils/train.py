@@ -27,7 +27,9 @@ def train(
         str, typer.Option(help="For sadm: draem, brats21 or atlas_v2.")
     ] = "draem",
     profile: Annotated[str, typer.Option(help="smoke, demo or paper.")] = "demo",
-    run_dir: Annotated[str, typer.Option(help="Where stages are; default runs/<profile>.")] = "",
+    run_dir: Annotated[
+        str, typer.Option(help="Where stages are; default as for 'sadm book'.")
+    ] = "",
     data_dir: Annotated[
         str, typer.Option(help="A data set; default: the built-in phantom cohort.")
     ] = "",

@@ -136,6 +136,20 @@ def test_mended_data_is_accepted_afterwards(run: Run, data: Path) -> None:
     assert prepare_data(run)["metrics"]["subjects"]["Brats21_val"] == 4
 
 
+def test_lists_that_overlap_are_told_before_anything_is_trained(
+    run: Run, data: Path, capsys: pytest.CaptureFixture
+) -> None:
+    lists = [data / "splits" / f"IXI_{name}.csv" for name in ("train_fold0", "test")]
+    row = lists[0].read_text().splitlines()[1]
+    prepare_data(run)
+    assert "Warning" not in capsys.readouterr().out
+    lists[1].write_text(f"{lists[1].read_text().rstrip()}\n{row}\n")
+    prepare_data(run)
+    told = capsys.readouterr().out
+    assert "Warning: IXI_train_fold0 and IXI_test share 1 subject: " in told
+    assert "Chapter 6 will refuse to score" in told
+
+
 def test_folder_that_is_no_data_set(open_tiny: OpenTiny, tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     run = Run(tmp_path / "run", open_tiny().config, tmp_path / "nothing", 0)

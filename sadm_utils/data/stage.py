@@ -14,6 +14,7 @@ from sadm_utils.data.phantom import RECORD, write_cohort
 from sadm_utils.data.prepare import PrepareSettings, prepare_source
 from sadm_utils.data.slices import SliceDataset
 from sadm_utils.data.sources import split_kinds
+from sadm_utils.data.splits import find_overlaps
 from sadm_utils.data.store import Store, Volumes, build_store, open_store
 from sadm_utils.errors import UserError
 from sadm_utils.runs import Run, Stage, compute_once
@@ -102,10 +103,20 @@ def prepare_data(run: Run, dataset: str = "") -> dict[str, Any]:
             percentiles=data.percentiles,
             jobs=data.jobs,
         )
+        _tell_of_overlaps(folder, split_names(run, folder))
         counts = manifest.groupby("split", sort=False)["subject"].count().to_dict()
         return {"subjects": counts, "hash": _digest(stage.path / "manifest.csv")}
 
     return compute_once(stage, compute)
+
+
+def _tell_of_overlaps(folder: Path, names: list[str]) -> None:
+    """Say now, before days of training, what chapter 6 will refuse to score."""
+    lists = {name: read_split(folder, name, check_files=False) for name in names}
+    for sentence in find_overlaps(lists):
+        if " share " in sentence:
+            print(f"Warning: {sentence} Chapter 6 will refuse to score them: take them out of one "
+                  "list now, as all that is trained would have to be trained again.")
 
 
 def open_data(run: Run) -> Store:

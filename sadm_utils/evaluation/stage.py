@@ -160,7 +160,7 @@ def check_unseen(
     sets: Mapping[str, tuple[Volumes, Volumes]],
     networks: Sequence[tuple[str, str]],
 ) -> None:
-    """Refuse to score subjects that a model was trained on.
+    """Refuse to score subjects that a model was trained on, or that set the threshold of their set.
 
     A subject counts as known by its name or by the content of its files. Those that are named in
     ``evaluation.accept_trained`` are let through.
@@ -172,19 +172,26 @@ def check_unseen(
     """
     sources = dict.fromkeys(["draem", *(annotations for annotations, _ in networks)])
     trained = [training_volumes(run, store, source) for source in sources]
-    names = {subject for volumes in trained for subject in volumes.subjects}
-    files = {digest for volumes in trained for digest in volumes.table["sha256"]}
     accepted = set(run.config.evaluation.accept_trained)
-    for test_set, parts in sets.items():
-        scored = [pair for v in parts for pair in zip(v.subjects, v.table["sha256"], strict=True)]
-        known = dict.fromkeys(s for s, digest in scored if s in names or digest in files)
-        refused = [subject for subject in known if subject not in accepted]
-        if refused:
-            raise UserError(
-                f"The models were trained on {', '.join(refused)}, which {test_set} would score: "
-                f"remove them from one of the lists in splits, or set evaluation.accept_trained to "
-                f"{refused} in OVERRIDES."
-            )
+    for test_set, (validation, test) in sets.items():
+        for told, known in (
+            ("The models were trained on", _shared((validation, test), trained)),
+            ("The threshold comes from", _shared((test,), (validation,))),
+        ):
+            if refused := [subject for subject in known if subject not in accepted]:
+                raise UserError(
+                    f"{told} {', '.join(refused)}, which {test_set} would score: remove them from "
+                    f"one of the lists in splits, or set evaluation.accept_trained to {refused} in "
+                    "OVERRIDES."
+                )
+
+
+def _shared(scored: Sequence[Volumes], others: Sequence[Volumes]) -> list[str]:
+    """Subjects of ``scored`` that are in ``others`` as well, under any name."""
+    names = {subject for volumes in others for subject in volumes.subjects}
+    files = {digest for volumes in others for digest in volumes.table["sha256"]}
+    pairs = [pair for v in scored for pair in zip(v.subjects, v.table["sha256"], strict=True)]
+    return list(dict.fromkeys(s for s, digest in pairs if s in names or digest in files))
 
 
 def test_sets(run: Run, store: Store) -> dict[str, tuple[Volumes, Volumes]]:

@@ -139,6 +139,12 @@ CHOICES = (
         "tests/sadm/test_network.py::test_parameter_count",
     ),
     Choice(
+        "Slices of a training", NOT_SAID, "any slice of a volume",
+        "those that have at least 5 % brain; tests take all",
+        "an empty slice teaches nothing",
+        "tests/data/test_slices.py::test_only_slices_with_enough_brain_are_drawn",
+    ),
+    Choice(
         "Diffusion model in stage II", "frozen", "its batch norm and stochastic depth go on",
         "frozen: {sadm.frozen_encoder}", "frozen means frozen",
         "tests/sadm/test_frozen.py::test_switch_decides_whether_the_encoder_drifts",

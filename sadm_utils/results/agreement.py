@@ -72,8 +72,9 @@ def _spearman(drawn: np.ndarray, other: list[float]) -> np.ndarray:
 
 
 def comparable(source: str) -> list[Row]:
-    """Rows that learned from no more labels than SADM_res trained on ``source``."""
-    return [row for row in paper_rows() if row[1] in ("", source) and row != (CHAMPION, source)]
+    """Rows that learned from no annotated lesions, or from those of ``source`` as SADM_res did."""
+    free = ("", "pii", "draem", source)
+    return [row for row in paper_rows() if row[1] in free and row != (CHAMPION, source)]
 
 
 def paper_rivals(source: str, test_set: str, metric: str) -> list[Rival]:

@@ -27,6 +27,7 @@ from sadm_utils.results.paper import (
 )
 
 SWEEP = "table"
+RIVALS_NAMED = 4  # of those above SADM_res; the others are counted
 MARKS = {
     "made": "<!-- results: how they were made -->",
     "cells": "<!-- results: each cell -->",
@@ -240,8 +241,10 @@ def _rivals(found: dict[str, list]) -> str:
     for metric, rivals in found.items():
         names = [
             f"{row_name(r.row)} +{100 * r.lead:.1f}{'' if r.certain else ' (within noise)'}"
-            for r in rivals
+            for r in rivals[:RIVALS_NAMED]
         ]
+        if more := len(rivals) - len(names):
+            names.append(f"and {more} more")
         if names:
             texts.append(f"{METRIC_NAMES[metric]} {', '.join(names)}")
     return "; ".join(texts)

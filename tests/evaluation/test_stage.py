@@ -268,6 +268,24 @@ def test_subjects_that_were_trained_on_are_refused(run: Run, open_tiny: OpenTiny
     check_unseen(told, store, sets, NETWORKS)
 
 
+@pytest.mark.parametrize("by", ["name", "content"])
+def test_subjects_that_set_a_threshold_are_not_tested(
+    run: Run, open_tiny: OpenTiny, by: str
+) -> None:
+    store = open_data(run)
+    sets = stage.test_sets(run, store)
+    validation, test = sets["Brats21"]
+    first = validation.subset(slice(0, 1))
+    name = first.subjects[0] if by == "name" else "renamed"
+    table = first.table if by == "content" else first.table.assign(sha256="0")
+    sets["Brats21"] = (validation, dataclasses.replace(first, subjects=[name], table=table))
+    with pytest.raises(UserError, match=f"The threshold comes from {name}, which Brats21"):
+        check_unseen(run, store, sets, NETWORKS)
+    check_unseen(open_tiny(run.path, evaluation__accept_trained=[name]), store, sets, NETWORKS)
+    sets["Brats21"] = validation, test
+    check_unseen(run, store, sets, NETWORKS)
+
+
 def test_evaluation_runs_without_segmentation_networks(
     open_tiny: OpenTiny, chain_dir: Path, capsys: pytest.CaptureFixture
 ) -> None:

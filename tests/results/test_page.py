@@ -111,7 +111,8 @@ def test_reversed_pairs_are_listed(root):
 def test_the_paper_s_own_misses_are_told_without_a_sweep():
     text = rivals_words(None)
     assert "- trained on draem, tested on DRAEM (synthetic): ⌈Dice⌉ DRAEM-Net (draem) +3.0" in text
-    assert "AUPRC cDDPM +1.4 (within noise)" in text
+    assert "tested on BRATS (tumors): ⌈Dice⌉ SADM_res (draem) +1.7; AUPRC SADM_res" in text
+    assert "cDDPM +1.4 (within noise)" in text and "+58.9, and 6 more; AUPRC" in text
 
 
 def test_page_without_a_sweep_says_so_in_each_place(root):
