@@ -105,7 +105,7 @@ def median_filter(volume: np.ndarray, size: int = 5, where: np.ndarray | None = 
     ----------
     volume : array (X, Y, Z)
     size : int
-        Odd edge length; 1 changes nothing.
+        Odd edge length; 1 or 0 changes nothing inside ``where``.
     where : array (X, Y, Z), optional
         Voxels to compute (all by default). The others are 0 in the result: with a brain mask the
         filter is several times faster than scipy's, and only the brain is of interest.
@@ -114,6 +114,7 @@ def median_filter(volume: np.ndarray, size: int = 5, where: np.ndarray | None = 
     -------
     array (X, Y, Z) of the volume's type; borders are mirrored with the edge repeated.
     """
+    size = size or 1
     if size < 1 or size % 2 == 0:
         raise ValueError(f"the median's size must be odd, got {size}")
     where = np.ones(volume.shape, bool) if where is None else np.asarray(where).astype(bool)

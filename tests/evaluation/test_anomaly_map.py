@@ -88,6 +88,14 @@ def test_median_equals_scipy(size):
     np.testing.assert_array_equal(median_filter(volume, size, where), expected)
 
 
+@pytest.mark.parametrize("size", [0, 1])
+def test_median_can_be_left_out(size):
+    volume = np.random.default_rng(1).normal(size=(5, 6, 7)).astype(np.float32)
+    np.testing.assert_array_equal(median_filter(volume, size), volume)
+    with pytest.raises(ValueError, match="odd, got 2"):
+        median_filter(volume, 2)
+
+
 def test_maps_equal_reference_test_step():
     mask = STEP["mask"]
     plain = reconstruction_map(STEP["orig"], STEP["final"], mask, median=1)
