@@ -229,12 +229,21 @@ def test_other_scan_in_the_folder_is_not_overwritten(
 ) -> None:
     folder = shutil.copytree(result[0], tmp_path / "out")
     record = json.loads((folder / "record.json").read_text())
-    (folder / "record.json").write_text(json.dumps(record | {"scan": "/other/T1.nii.gz"}))
+    other = {"scan": "/other/T1.nii.gz", "scan_sha256": "0"}
+    (folder / "record.json").write_text(json.dumps(record | other))
     with pytest.raises(UserError, match="already holds the results of /other/T1.nii.gz"):
         predict_scan(scan, folder, open_finished_run(finished_dir), show=quiet)
     file = folder / "report.html"
     with pytest.raises(UserError, match="is a file: name a folder"):
         predict_scan(scan, file, open_finished_run(finished_dir), show=quiet)
+
+
+def test_moved_scan_is_the_same_scan(result, scan, finished_dir, reuse, tmp_path) -> None:
+    folder = shutil.copytree(result[0], tmp_path / "out")
+    (tmp_path / "moved").mkdir()
+    moved = Path(shutil.copy(scan, tmp_path / "moved"))
+    record = predict_scan(moved, folder, open_finished_run(finished_dir), show=quiet)
+    assert record["scan"] == str(moved.resolve())
 
 
 def test_interrupted_prediction_has_no_record(

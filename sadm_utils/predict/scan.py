@@ -122,17 +122,22 @@ class _Clock:
 
 
 def _check_folder(out: Path, scan: Path) -> None:
-    """Refuse a folder that holds another scan's results, or a file in its place."""
+    """Refuse a folder that holds another scan's results, or a file in its place.
+
+    A scan that was moved, as with its whole run, is the same scan: its content counts.
+    """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file: name a folder for the results.")
     record = out / "record.json"
     if not record.exists():
         return
     try:
-        other = json.loads(record.read_text())["scan"]
-    except (OSError, ValueError, KeyError, TypeError):
-        other = "something else"
-    if other != str(scan.resolve()):
+        told = json.loads(record.read_text())
+        other, content = told["scan"], told.get("scan_sha256")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        other, content = "something else", None
+    moved = content is not None and scan.is_file() and content == hash_file(scan)
+    if other != str(scan.resolve()) and not moved:
         raise UserError(
             f"{out} already holds the results of {other}: give each scan its own folder."
         )
