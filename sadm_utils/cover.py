@@ -47,7 +47,9 @@ def _draw(run: Path, file: Path) -> str:
     median = read_header(run / "evaluation" / "config.yaml").settings["evaluation"]["median"]
     found = {f"{method} {source}".strip(): s for method, source, s in scores(maps, median)}
     shown = {name: found[name] for name in SHOWN if name in found}
-    figure = compare_methods(maps.image, shown, maps.seg, reconstruction=maps.reconstruction)
+    figure = compare_methods(
+        maps.image, shown, maps.seg, reconstruction=maps.reconstruction, columns=3, panel=1.8
+    )
     figure.savefig(file)
     real = read_header(run / "data" / "config.yaml").settings["DATA_DIR"]
     return f"A {'' if real else 'simulated '}subject of the test set {test_set}"

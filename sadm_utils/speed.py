@@ -17,6 +17,12 @@ from sadm_utils.viz.style import PALETTE, new_figure, styled
 MARK, FIGURE = "<!-- table of speed -->", "growth.png"
 PROJECTION = "<!-- projection -->"
 CARD_RATE, CARD_SHARE = 989e12, 0.3  # an H100's data sheet, bfloat16 without sparsity; kept busy
+CEILINGS = {
+    "convolution_float32_gflops": "convolutions in float32 {} GFLOP/s",
+    "convolution_bfloat16_gflops": "in bfloat16 {} GFLOP/s",
+    "product_float32_gflops": "products of matrices in float32 {} GFLOP/s",
+    "bandwidth_gb_s": "copies of memory {} GB/s",
+}
 NOTHING = "*Nothing has been measured: run `make bench`, then build these pages again.*"
 ALT = "Small panels: how rate, time and memory of each part change with its size."
 COLUMNS = 3
@@ -49,7 +55,9 @@ def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
     target, limit = row.get("target"), row.get("memory_target_mb")
     sign = "≥" if row.get("higher") else "≤"
     met = {None: "", True: " ✓", False: " ✗"}[row.get("met")]
-    peers = [f"{p['name']} {number(p['value'])} (× {p['ratio']:.3g})" for p in row.get("peers", ())]
+    peers = [
+        f"{p['name']} {number(p['value'])} (× {number(p['ratio'])})" for p in row.get("peers", ())
+    ]
     memory = "" if row.get("memory_mb") is None else f"{row['memory_mb']:.0f}"
     return (
         row["title"],
@@ -89,7 +97,10 @@ def number(value: float) -> str:
 def machine_words(found: Mapping[str, Any]) -> str:
     """Where and when it was measured, and what this machine can reach at best."""
     machine, best = found["machine"], found["ceilings"]
-    ceilings = ", ".join(f"{key.replace('_', ' ')} {number(value)}" for key, value in best.items())
+    ceilings = ", ".join(
+        CEILINGS.get(key, f"{key.replace('_', ' ')} {{}}").format(number(value))
+        for key, value in best.items()
+    )
     return (
         f"Measured on {machine['date'][:10]} on {machine['processor']}, {machine['threads']} "
         f"threads, torch {machine['torch']}. At best this machine reaches: {ceilings}."

@@ -131,7 +131,7 @@ def prepare_page(notebook: Any, folders: Mapping[Path, str]) -> None:
 def provenance(record: Mapping[str, Any]) -> str:
     """The sentence under a page that says what it was made with."""
     shown = {k: v for k, v in record["parameters"].items() if k not in ("RUN_DIR", "PROFILE")}
-    own = f", {', '.join(f'{k} = {v!r}' for k, v in shown.items())}" if shown else ""
+    own = f", {', '.join(f'`{k} = {v!r}`' for k, v in shown.items())}" if shown else ""
     commit = f", commit {record['commit']}" if record.get("commit") else ""
     return (
         "---\n*This page was executed with profile "

@@ -1,32 +1,53 @@
 // A page opened from the disk may not read other pages: search then lists titles without excerpts.
 if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
-// A figure of many panels is not shrunk to a phone's width: it scrolls (book.css).
+// A figure of many panels is not shrunk to a phone's width: it scrolls (book.css), and is as wide as
+// its words need. Figures that were drawn for a phone are left alone.
 function boxWideFigures() {
   for (const image of document.querySelectorAll("article :is(.cell_output, section, p) > img")) {
-    if (image.naturalWidth <= 620) continue;
+    if (image.naturalWidth <= 620 || image.classList.contains("fits-phone")) continue;
     const box = document.createElement("div");
     box.className = "wide-figure";
+    box.style.setProperty("--wide", `${Math.max(620, Math.round(0.66 * image.naturalWidth))}px`);
     image.replaceWith(box);
     box.append(image);
   }
 }
 
-// What scrolls can be reached and scrolled by keyboard.
+// A table that does not fit a phone keeps its first column in view, and its lines short (book.css).
+function widenTables() {
+  for (const box of document.querySelectorAll("article .pst-scrollable-table-container"))
+    if (box.scrollWidth > box.clientWidth) box.classList.add("wide-table");
+}
+
+// What scrolls can be reached and scrolled by keyboard, and fades at the right while there is more.
 function makeScrollable() {
   const boxes =
     ".pst-scrollable-table-container, .wide-figure, .cell_output .output, .cell_output .output > div, pre";
   for (const box of document.querySelectorAll(`article :is(${boxes})`)) {
-    const scrolls = ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
-    if (scrolls && box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    if (!["auto", "scroll"].includes(getComputedStyle(box).overflowX)) continue;
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    if (!box.dataset.watched) box.addEventListener("scroll", () => showMore(box));
+    box.dataset.watched = "yes";
+    showMore(box);
   }
+}
+
+function showMore(box) {
+  box.classList.toggle("more", box.scrollWidth - box.clientWidth - Math.ceil(box.scrollLeft) > 2);
+}
+
+function fit() {
+  widenTables();
+  makeScrollable();
 }
 
 addEventListener("load", () => {
   boxWideFigures();
-  makeScrollable();
+  fit();
 });
-addEventListener("resize", makeScrollable);
+addEventListener("resize", fit);
+addEventListener("toggle", fit, true); // what was folded has a width only now
 addEventListener("DOMContentLoaded", () => {
   // Its entries are no list items to a screen reader, so it is no list.
   for (const list of document.querySelectorAll(".citation-list")) list.removeAttribute("role");

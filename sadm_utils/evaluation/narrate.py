@@ -192,7 +192,7 @@ def _is_error(finding: Finding) -> bool:
 
 def _show(finding: Finding, value: float) -> str:
     """The error in units of [0, 1], everything else in percent."""
-    return f"{value:.4f}" if _is_error(finding) else f"{100 * value:.1f}"
+    return f"{value:.5f}" if _is_error(finding) else f"{100 * value:.1f}"
 
 
 def _interval(finding: Finding) -> str:
@@ -221,7 +221,7 @@ def _miss(finding: Finding) -> str:
     if _is_error(finding):
         over = 100 * (finding["value"] / finding["needed"] - 1)
         text = (
-            f"Measured {finding['value']:.4f}, {over:.1f} % above the limit: the reconstructions "
+            f"Measured {finding['value']:.5f}, {over:.2g} % above the limit: the reconstructions "
             "are less exact than demanded."
         )
         if finding["low"] is not None and finding["low"] <= finding["needed"]:

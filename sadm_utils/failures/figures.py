@@ -21,7 +21,7 @@ METHODS = (METHOD, PLAIN)  # in the order of their colors
 
 @styled
 def before_and_after(
-    broken: Broken, damages: Sequence[str], kind: str = "healthy", axis: int = 2, panel: float = 1.9
+    broken: Broken, damages: Sequence[str], kind: str = "healthy", axis: int = 2, panel: float = 1.8
 ) -> Figure:
     """Rows of scan, reconstruction and anomaly map: first as it is, then spoiled.
 
@@ -66,7 +66,7 @@ def false_alarms(broken: Broken) -> Figure:
     """Bars: what is marked in the healthy brain, a bar a damage and method."""
     frame = broken.damages[broken.damages["kind"] == "healthy"]
     names = list(DAMAGES)
-    figure, axes = new_figure(1, 1, (6.4, 0.42 * len(names) + 0.9))
+    figure, axes = new_figure(1, 1, (5.5, 0.42 * len(names) + 0.9))
     ax, place = axes[0, 0], np.arange(len(names))[::-1]
     for number, method in enumerate(METHODS):
         values = frame[frame["method"] == method].set_index("damage")["marked_ml"].reindex(names)
@@ -83,7 +83,7 @@ def false_alarms(broken: Broken) -> Figure:
 def drawn_lesions(broken: Broken) -> Figure:
     """Share of a drawn lesion that is marked, over its diameter; a panel a darkness."""
     groups = dict(list(broken.sizes.groupby("darkness", sort=False)))
-    figure, axes = new_figure(1, len(groups), (6.4, 2.9), sharey=True)
+    figure, axes = new_figure(1, len(groups), (5.5, 2.9), sharey=True)
     for ax, (darkness, part) in zip(axes[0], groups.items(), strict=True):
         for method, rows in part.groupby("method", sort=False):
             number = METHODS.index(method)

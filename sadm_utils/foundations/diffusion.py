@@ -75,7 +75,7 @@ def draw_schedule() -> Drawn:
     for step in TESTED:
         ax.axvline(step, color="0.7", linewidth=0.8, zorder=0)
     ax.set(xlabel="step t", ylabel="factor", ylim=(0, 1.03))
-    ax.legend(loc="center left")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     factors = ", ".join(f"{signal[step - 1]:.2f}" for step in TESTED)
     shares = ", ".join(f"{100 * signal[step - 1] ** 2:.0f} %" for step in TESTED)
     return figure, (

@@ -17,7 +17,7 @@ from sadm_utils.viz.slices import largest_slice
 from sadm_utils.viz.style import PALETTE, new_figure, styled
 
 Drawn = tuple[Figure, str]
-HIT, FALSE, MISSED = "#56B4E9", "#E69F00", "#CC79A7"
+HIT, FALSE, MISSED = PALETTE[5], PALETTE[1], PALETTE[7]  # as in the figures with sliders
 FILTERS = {
     "blur": np.full((3, 3), 1 / 9),
     "vertical edges": np.array([[1, 0, -1], [2, 0, -2], [1, 0, -1]]) / 2,
@@ -99,8 +99,8 @@ def draw_threshold() -> Drawn:
             layer[where] = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)] + [0.85]
             ax.imshow(layer.transpose(1, 0, 2), origin="lower")
     return figure, (
-        "One map, three thresholds τ. Blue is hit (TP), orange a false alarm (FP), pink is missed "
-        "(FN). The numbers are of the whole volume."
+        "One map, three thresholds τ. Blue is hit (TP), orange a false alarm (FP), yellow is "
+        "missed (FN). The numbers are of the whole volume."
     )
 
 

@@ -82,7 +82,7 @@ def draw_orientation() -> Drawn:
     high = (subject.affine @ [*np.array(subject.image.shape) - 0.5, 1])[:2]
     extent = (low[0], high[0], low[1], high[1])
     axes[0, 1].imshow(subject.image[:, :, k].T, origin="lower", cmap="gray", extent=extent)
-    axes[0, 1].set(title="by its affine, in MNI space: RAS", xlabel="x in mm", ylabel="y in mm")
+    axes[0, 1].set(title="by its affine: RAS, MNI", xlabel="x in mm", ylabel="y in mm")
     return figure, (
         f"The same head. Left, the numbers in the order of the file: its axes point to {codes}, so "
         "the face looks down, and left and right are swapped. Right, the head where its affine "

@@ -127,6 +127,7 @@ def fill_foundations(text: str, folder: Path) -> str:
         file = f"foundations_{name}.png"
         figure.savefig(folder / file, dpi=DPI)
         caption = re.sub(r"\*(.+?)\*", r"**\1**", caption)  # it is in italics itself
-        return f"```{{image}} {file}\n:alt: {FIGURES[name].alt}\n```\n\n*{caption}*"
+        options = f":alt: {FIGURES[name].alt}\n:class: fits-phone"
+        return f"```{{image}} {file}\n{options}\n```\n\n*{caption}*"
 
     return MARK.sub(place, text)

@@ -86,7 +86,8 @@ def _commits(about: Mapping[str, Any]) -> str:
 
 
 def _devices(about: Mapping[str, Any]) -> str:
-    return listed(about.get("devices") or ["an unknown device"])
+    devices = about.get("devices") or ["an unknown device"]
+    return listed([name.replace(", 1 threads", ", 1 thread") for name in devices])  # older records
 
 
 def _time(about: Mapping[str, Any]) -> str:

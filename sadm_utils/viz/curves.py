@@ -30,7 +30,7 @@ def loss_curve(
     chosen = list(columns) or [name for name in metrics.columns if "loss" in name.lower()]
     if not chosen or not {x, *chosen} <= set(metrics.columns):
         raise ValueError(f"no column {x!r} or no loss among {list(metrics.columns)}")
-    figure, axes = new_figure(1, 1, (6.5, 3.2))
+    figure, axes = new_figure(1, 1, (5.4, 3.0))
     ax = axes[0, 0]
     for color, name in zip(PALETTE * len(chosen), chosen, strict=False):
         points = metrics[[x, name]].dropna()
@@ -57,7 +57,7 @@ def beta_curve(
     ``dice`` maps a pair such as "brats21 → ATLAS" to fractions in [0, 1], drawn as percentages;
     the best beta of every pair has a ring. ``ends`` names what beta = 0 and 1 stand for.
     """
-    figure, axes = new_figure(1, 1, (6.5, 4.2))
+    figure, axes = new_figure(1, 1, (5.4, 4.0))
     ax = axes[0, 0]
     for number, (pair, values) in enumerate(dice.items()):
         percent = 100 * np.asarray(values, dtype=float)

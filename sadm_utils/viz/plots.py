@@ -28,7 +28,7 @@ def lines(
     verticals: Sequence[float] = (),
     log: str = "",
     step: bool = False,
-    size: tuple[float, float] = (6.5, 3.2),
+    size: tuple[float, float] = (5.4, 3.0),
 ) -> Figure:
     """Draw named curves (x, y); they differ in color and in dashes.
 
@@ -65,7 +65,7 @@ def points(
     *,
     horizontal: float | None = None,
     log: str = "",
-    size: tuple[float, float] = (6.5, 3.6),
+    size: tuple[float, float] = (5.4, 3.4),
 ) -> Figure:
     """Draw groups of points (x, y), which differ in color and marker."""
     figure, axes = new_figure(1, 1, size)

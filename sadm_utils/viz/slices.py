@@ -211,11 +211,13 @@ def compare_methods(
     reconstruction: Any = None,
     index: int | None = None,
     panel: float = 1.9,
+    columns: int = 6,
 ) -> Figure:
     """One subject, all methods: image, reconstruction, and the score map of every method.
 
     Every map has its own scale from 0 to its 99.8th percentile over the volume, as methods differ
     in scale and Dice does not care. The lesion is outlined; by default its largest slice is shown.
+    A row has at most ``columns`` panels.
     """
     if index is None and seg is not None and _array(seg).ndim == 3:
         index = largest_slice(seg)
@@ -225,8 +227,8 @@ def compare_methods(
     for name, score in maps.items():
         panels.append((name, _slice(score, index), "score", _limits(_array(score), "score")))
     lesion = None if seg is None else _slice(seg, index)
-    columns = len(panels) if len(panels) <= 6 else -(-len(panels) // 2)
-    rows = -(-len(panels) // columns)
+    rows = max(1, -(-len(panels) // columns))
+    columns = -(-len(panels) // rows)
     figure, axes = _grid(rows, columns, panels[0][1], panel, titles=rows)
     for ax in axes.ravel():
         _bare(ax)
