@@ -41,6 +41,13 @@ WIDE_CODE = """() => [...document.querySelectorAll('article pre')]
     .filter(e => e.scrollWidth > e.clientWidth + 1 && !e.closest('.cell_output'))
     .map(e => (e.scrollWidth - e.clientWidth) + ' px: ' + e.textContent.split('\\n')
         .reduce((a, b) => a.length > b.length ? a : b))"""
+# What goes on beyond its box fades there, and a figure that was drawn for a phone has no box.
+UNMARKED = """() => [...document.querySelectorAll(
+        'article :is(.pst-scrollable-table-container, .wide-figure, pre)')]
+    .filter(e => ['auto', 'scroll'].includes(getComputedStyle(e).overflowX)
+        && e.scrollWidth > e.clientWidth + 2 && !e.classList.contains('more'))
+    .map(e => e.tagName + ' ' + e.className + ': ' + e.textContent.trim().slice(0, 40))
+    .concat([...document.querySelectorAll('.wide-figure img.fits-phone')].map(i => i.alt))"""
 MATH_FAILED = "() => document.querySelectorAll('mjx-merror, [data-mml-node=merror]').length"
 
 
@@ -73,6 +80,7 @@ def found(open_page: OpenPage, pages: list[str]) -> Findings:
         tab.set_viewport_size({"width": PHONE, "height": 844})
         tab.wait_for_timeout(100)
         note("phone", page, tab.evaluate(TOO_WIDE))
+        note("unmarked", page, tab.evaluate(UNMARKED))
         note("console", page, visit.errors)
         note("external", page, visit.external)
         tab.close()
@@ -110,6 +118,7 @@ KINDS = {
     "wide": f"parts wider than the page at {DESKTOP} px",
     "wide code": f"lines of code that scroll at {DESKTOP} px",
     "phone": f"parts wider than the page at {PHONE} px",
+    "unmarked": f"parts that are cut at {PHONE} px without a sign of it",
     "math": "formulas that MathJax could not set",
 }
 
@@ -133,6 +142,7 @@ def test_the_checks_see_what_is_wrong(browser: Any) -> None:
     assert [i for i in tab.evaluate(IMAGES) if not _described(i) and not i["loaded"]]
     assert any("TABLE" in line for line in tab.evaluate(TOO_WIDE))
     assert tab.evaluate(WIDE_CODE)
+    assert any(line.startswith("PRE") for line in tab.evaluate(UNMARKED))
     tab.close()
 
 
