@@ -53,7 +53,7 @@ def test_every_miss_is_named_with_its_gap(subjects: pd.DataFrame) -> None:
     assert text.startswith("**2 of 4 findings hold.**")
     assert "healthy l1 error inside the brain is at most 0.035.* Measured 0.0400" in text
     assert "cDDPM reaches 30 on tumor.* It falls short by 5.0 points" in text
-    assert "14.3 % above the limit" in text and "The interval reaches the limit" not in text
+    assert "14 % above the limit" in text and "The interval reaches the limit" not in text
     assert "1 of 4 subjects reach it" in text
     assert "1.5 times" not in text, "it holds, for every subject"
 
@@ -66,7 +66,7 @@ def test_a_narrow_hold_is_not_sold_as_certain(subjects: pd.DataFrame) -> None:
     assert row["certain"] == "no"
     assert "other subjects could have said otherwise" in findings_words(findings, subjects)
     row = table.loc[HEALTHY]
-    assert list(row) == ["0.0200", "[0.0190, 0.0210]", "≤ 0.0350", "yes", "yes"]
+    assert list(row) == ["0.02000", "[0.01900, 0.02100]", "≤ 0.03500", "yes", "yes"]
 
 
 @pytest.mark.parametrize(
