@@ -283,8 +283,8 @@ def best_weights(sweep: Measured, paper: pd.DataFrame, pairs: list[tuple[str, st
             found = table[(table["annotations"] == pair[0]) & (table["test_set"] == pair[1])]
             line += _best_weight(found)
         lines.append(line)
-    what = ("best β", "⌈Dice⌉ there", "lost by the sum")
-    return markdown(("trained → tested", *(f"{w} {x}" for x in ("here", "paper") for w in what)),
+    what = ("best β", "⌈Dice⌉ at it", "lost by the sum")
+    return markdown(("trained → tested", *(f"{x}: {w}" for x in ("here", "paper") for w in what)),
                     lines)  # fmt: skip
 
 
