@@ -72,8 +72,8 @@ def found(study: Study, sweep: Measured) -> str:
             sentences.append(_sentence(study, row, variant, clear, noise, missing))
             sure, count = sure + len(clear), count + len(clear) + len(noise)
     summary = (
-        f"{sure} of {count} differences are more than noise over subjects; about one in twelve "
-        "would look so if nothing made a difference."
+        f"{sure} of {count} differences are more than noise over subjects; about one in twenty "
+        "would look so if nothing made a difference, and somewhat more with few subjects."
     )
     return " ".join([f"**Found.** {' '.join(sentences)}", summary])
 
