@@ -13,7 +13,7 @@ import pandas as pd
 
 from sadm_utils.runs import Run, read_record
 
-__all__ = ["Table", "cost_card", "disk_mib", "duration", "table"]
+__all__ = ["Table", "cost_card", "disk_mib", "duration", "minus", "table"]
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 LINE = 16  # letters that stay on one line of a cell
@@ -141,12 +141,18 @@ def _parameters(weights: Path) -> str:
     return f"{sum(math.prod(shape) for shape in shapes if shape):,}"
 
 
+def minus(text: str) -> str:
+    """Text for readers: a true minus before numbers, and no sign before what rounds to zero."""
+    text = re.sub(r"(?<![\w.])[+-](?=0(?:\.0+)?(?![\d.e]))", "", text)
+    return re.sub(r"(?<![\w.)])-(?=\.?\d)", "−", text)
+
+
 def _unbroken(cell: Any) -> str:
     """Let a cell break only into lines of some length, and never inside ``58.55 ± 0.78``.
 
     A table that is wider than its page scrolls sideways.
     """
-    text = re.sub(r"(?<= ±) | (?=±)|(?<=,) (?=[^\[\]]*\])", NO_BREAK, str(cell))
+    text = re.sub(r"(?<= ±) | (?=±)|(?<=,) (?=[^\[\]]*\])", NO_BREAK, minus(str(cell)))
     lines = textwrap.wrap(text, LINE, break_long_words=False, break_on_hyphens=False)
     return " ".join(line.replace(" ", NO_BREAK) for line in lines)
 

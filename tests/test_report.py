@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sadm_utils.report import cost_card, disk_mib, duration, table
+from sadm_utils.report import cost_card, disk_mib, duration, minus, table
 from sadm_utils.runs import open_run
 
 
@@ -32,9 +32,22 @@ def test_table_breaks_no_number_and_cuts_no_sentence():
     sentence = "A sentence that is longer than any column, and is broken between its words."
     cells = ["58.55 ± 0.78 [-6.1, 60.9]", sentence, "a few words"]
     html = table(pd.DataFrame({"a": cells}))._repr_html_()
-    assert "58.55\u00a0±\u00a00.78 [-6.1,\u00a060.9]" in html and "a\u00a0few\u00a0words" in html
+    assert "58.55\u00a0±\u00a00.78 [−6.1,\u00a060.9]" in html and "a\u00a0few\u00a0words" in html
     assert "A\u00a0sentence\u00a0that is\u00a0longer" in html
     assert sentence in html.replace("\u00a0", " ") and "overflow-x: auto" in html
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("-0.4 [-1.0, -0.1]", "−0.4 [−1.0, −0.1]"),
+        ("-0.0 [-0.05, +0.0]", "0.0 [−0.05, 0.0]"),
+        ("+7.1 (paper -12.8)", "+7.1 (paper −12.8)"),
+        ("t2-0.nii.gz, 1e-05, 5-fold, -0.0e-3", "t2-0.nii.gz, 1e-05, 5-fold, −0.0e-3"),
+    ],
+)
+def test_numbers_have_a_true_minus(text, shown):
+    assert minus(text) == shown
 
 
 @pytest.mark.parametrize(

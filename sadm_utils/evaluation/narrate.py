@@ -16,6 +16,7 @@ from sadm_utils.evaluation.comparisons import rank_rows
 from sadm_utils.evaluation.findings import CLAIMS, Row
 from sadm_utils.evaluation.statistics import compare
 from sadm_utils.evaluation.tables import METRIC_NAMES, NOTHING
+from sadm_utils.report import minus
 
 Finding = Mapping[str, Any]
 GAINS: tuple[tuple[str, str, str], ...] = (
@@ -265,7 +266,7 @@ def _gain(
         difference = compare(subjects, a, b, test_set, metric, seed)
     except ValueError:  # one of the two was not measured
         return "–"
-    text = f"{100 * difference.mean:+.1f}"
+    text = minus(f"{100 * difference.mean:+.1f}")
     if np.isnan(difference.low):
         return text
-    return f"{text} [{100 * difference.low:.1f}, {100 * difference.high:.1f}]"
+    return minus(f"{text} [{100 * difference.low:.1f}, {100 * difference.high:.1f}]")

@@ -8,6 +8,7 @@ from pathlib import Path
 from sadm_utils.config import Config
 from sadm_utils.reference.choices import CHOICES
 from sadm_utils.reference.defects import COUNTED, load_cases, measure
+from sadm_utils.report import minus
 
 CHOICES_MARK, DEFECTS_MARK = "<!-- table of choices -->", "<!-- table of defects -->"
 NO_MAPS = "*This run has no evaluation, so nothing could be measured.*"
@@ -45,5 +46,5 @@ def defects_table(run_dir: Path) -> str:
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
-    lines = [head, [":--"] * len(head), *rows]
+    lines = [head, [":--"] * len(head), *([minus(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in x)} |" for x in lines)

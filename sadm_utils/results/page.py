@@ -93,9 +93,9 @@ def cells_section(sweep: Measured, folder: Path) -> str:
     figure = paper_against_here(ours, paper_values("best_dice"), TEST_SETS)
     figure.savefig(folder / "paper_against_here.png")
     parts += ["### All rows in one picture", words.image("paper_against_here.png", ALT_TABLE)]
-    more = other_rows(sweep)
-    if len(more):
-        parts += ["### What the paper's table does not have", to_markdown(more)]
+    for title, more in others(sweep).items():
+        if len(more):
+            parts += [f"### {title}", to_markdown(more)]
     return "\n\n".join(parts)
 
 
@@ -119,14 +119,17 @@ def _cell(paper: tuple[float, float], cell: Cell | None) -> tuple[str, str, str]
     return f"{100 * paper[0]:.2f} ± {100 * paper[1]:.2f}", words.percent(cell), gap
 
 
-def other_rows(sweep: Measured) -> pd.DataFrame:
-    """Test sets and methods that were measured here and are not in the paper's table."""
-    paper = paper_values("best_dice")
-    keys = zip(sweep.table["method"], sweep.table["annotations"], sweep.table["test_set"],
-               strict=True)  # fmt: skip
-    extra = sweep.table[[((m, a), s) not in paper for m, a, s in keys]]
-    rows = extra.rename(columns={"sd_runs": "sd", "n_subjects": "n"})
-    return results_table(rows[rows["metric"].isin(METRICS)], METRICS)
+def others(sweep: Measured) -> dict[str, pd.DataFrame]:
+    """Tables of the test sets and of the methods that the paper's table does not have."""
+    rows = sweep.table.rename(columns={"sd_runs": "sd", "n_subjects": "n"})
+    rows = rows[rows["metric"].isin(METRICS)]
+    keys = zip(rows["method"], rows["annotations"], strict=True)
+    known = pd.Series([key in set(paper_rows()) for key in keys], rows.index)
+    here = rows["test_set"].isin(TEST_SETS)
+    return {
+        "Test sets that the paper's table does not have": results_table(rows[~here], METRICS),
+        "Methods that the paper's table does not have": results_table(rows[here & ~known], METRICS),
+    }
 
 
 def correlation_table(sweep: Measured) -> str:

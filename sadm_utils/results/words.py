@@ -8,7 +8,7 @@ from typing import Any
 
 from sadm_utils.evaluation.statistics import Interval
 from sadm_utils.evaluation.tables import NOTHING
-from sadm_utils.report import duration
+from sadm_utils.report import duration, minus
 from sadm_utils.results.measured import Cell, Measured
 
 NOT_MEASURED = (
@@ -44,13 +44,13 @@ def percent(cell: Cell | None, runs: bool = True) -> str:
 
 def points(found: Interval) -> str:
     """A difference in points with its sign and interval: ``+7.1 [3.0, 11.2]``."""
-    text = f"{100 * found.mean:+.1f}"
+    text = minus(f"{100 * found.mean:+.1f}")
     return text if math.isnan(found.low) else f"{text} {interval(found)}"
 
 
 def interval(found: Interval | Cell) -> str:
     """``[50.1, 60.2]`` in percent."""
-    return f"[{100 * found.low:.1f}, {100 * found.high:.1f}]"
+    return minus(f"[{100 * found.low:.1f}, {100 * found.high:.1f}]")
 
 
 def made_with(sweep: Measured) -> str:

@@ -73,8 +73,12 @@ def test_page_has_no_mark_left_and_a_picture_for_each_reference(filled, project)
         "paper_against_here.png", "weights_paper.png", "weights_other.png",
     ]  # fmt: skip
     assert all((project / name).stat().st_size > 5000 and len(alt) > 40 for name, alt in pictures)
-    assert "| MSLUB" not in filled.split("### What the paper's table does not have")[0]
-    assert "Intensity" in filled and "MSLUB ⌈Dice⌉" in filled
+    before, after = filled.split("### Test sets that the paper's table does not have")
+    assert "MSLUB ⌈Dice⌉" not in before and "MSLUB ⌈Dice⌉" in after
+    test_sets, methods = after.split("### Methods that the paper's table does not have")
+    methods = methods.split("\n## ")[0]
+    assert "| Intensity |" in test_sets and "| SADM_res |" in test_sets
+    assert "| Intensity |" in methods and "SADM" not in methods
 
 
 def test_tables_keep_their_columns(filled):
@@ -90,7 +94,7 @@ def test_verdicts_are_written_with_both_differences(root):
     sweep = read_sweep("table")
     judged = judge(against_base(), sweep)
     line = line_of(family_table(against_base(), judged), "AE − cDDPM")
-    assert line[1] == "**reversed**: +19.4 [19.4, 19.4] (paper -19.4)"
+    assert line[1] == "**reversed**: +19.4 [19.4, 19.4] (paper −19.4)"
     unrun = line_of(family_table(against_base(), judged), "SADM (brats21) − cDDPM")
     assert unrun[1:3] == ["**not run** (paper +10.5)", "no order in the paper"]
     counts = tally_table({"all": judged}).splitlines()[2]
@@ -104,7 +108,7 @@ def test_reversed_pairs_are_listed(root):
     write_sweep(root, "table", lambda *key: 1 - plain(*key), [("cDDPM", ""), ("AE", "")])
     text = fill_results(PAGE, root)
     assert "All 3 pairs that are reversed here" in text
-    assert "| ATLAS (strokes) | AE − cDDPM | -10.6 | +10.6 [10.6, 10.6] |" in text
+    assert "| ATLAS (strokes) | AE − cDDPM | −10.6 | +10.6 [10.6, 10.6] |" in text
     assert "**Here**, SADM_res was not run." in text
 
 

@@ -78,7 +78,7 @@ def test_words_turn_with_the_sign_and_tell_what_was_not_run(root, sweeps):
     sweep = read_sweep("noise")
     part = replace(sweep, subjects=sweep.subjects[sweep.subjects["test_set"] != "MSLUB"])
     assert (
-        "cDDPM, Gaussian against simplex: 10.0 points below on Brats21 [-10.0, -10.0]; "
+        "cDDPM, Gaussian against simplex: 10.0 points below on Brats21 [−10.0, −10.0]; "
         "within noise on ATLAS and DRAEM; not run on MSLUB." in found(NOISE, part)
     )
 
@@ -130,7 +130,7 @@ def test_annotation_study_tells_what_is_enough(root):
     own = "brats21 → tumors, in domain, Unet: all against 1: +10.0 [10.0, 10.0] points; from 5 on"
     assert own in text
     assert "above cDDPM by more than noise with 1, 2, 5, 10 and all." in text
-    other = "brats21 → strokes, out of domain, Unet: all against 1: +0.0 [0.0, 0.0] points"
+    other = "brats21 → strokes, out of domain, Unet: all against 1: 0.0 [0.0, 0.0] points"
     assert f"{other} (within noise); from 1 on" in text
     assert text.count("with no number is it above cDDPM by more than noise.") == 4
     assert "| atlas_v2 → strokes, in domain | SADM_res | 50.0 [49.0, 51.0] |" in text
