@@ -118,9 +118,10 @@ def _torchio(volumes: Volumes) -> Work | None:
         torchio.RandomGhosting(p=0.5),
     ])  # fmt: skip
     tensor = torch.from_numpy(volumes.volume(0))[None]
+    middle = tensor.shape[-1] // 2
 
     def fetch() -> torch.Tensor:
-        return transform(torchio.ScalarImage(tensor=tensor)).data[0, :, :, 20]
+        return transform(torchio.ScalarImage(tensor=tensor)).data[0, :, :, middle]
 
     return fetch
 
