@@ -75,7 +75,8 @@ def check_same(before: Mapping[str, Any], plan: Plan, folder: Path) -> None:
     """Refuse a sweep that would leave points of the one in the folder behind.
 
     A file that was edited may add points. An evaluation may be replaced by one with the same
-    settings that has more networks before it: nothing is lost by that.
+    settings that has more networks before it; until that one is finished, the rows of the old one
+    are not in the results.
 
     Raises
     ------

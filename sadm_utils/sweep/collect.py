@@ -100,17 +100,20 @@ def _read_subjects(stage: Path) -> pd.DataFrame:
         frame = pd.read_csv(stage / "subjects.csv", dtype={"subject": str})
         return frame.fillna({"annotations": ""})
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{stage / 'subjects.csv'} cannot be read ({error}): delete {stage.parent} and run the "
-            "sweep again."
-        ) from None
+        raise _unreadable(stage / "subjects.csv", error) from None
 
 
 def _read_extra(stage: Path) -> dict[str, Any]:
     try:
         return json.loads((stage / "results.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    except (OSError, ValueError) as error:
+        raise _unreadable(stage / "results.json", error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"{path} cannot be read ({error}): delete {path.parent.parent} and run the sweep again."
+    )
 
 
 def _table(subjects: pd.DataFrame) -> pd.DataFrame:
@@ -198,7 +201,9 @@ def _write(found: Collected, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         # Without a time in it, the same values make the same file.
         packed = {"method": "gzip", "mtime": 0}
-        found.subjects.to_csv(folder / "subjects.csv.gz", index=False, compression=packed)
+        part = folder / ".subjects.csv.gz.part"
+        found.subjects.to_csv(part, index=False, compression=packed)
+        part.replace(folder / "subjects.csv.gz")
         try:
             found.subjects.to_parquet(folder / "subjects.parquet", index=False)
         except ImportError:  # pyarrow is no part of the book

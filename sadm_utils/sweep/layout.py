@@ -11,7 +11,14 @@ from collections.abc import Sequence
 import pandas as pd
 
 from sadm_utils.errors import UserError
-from sadm_utils.evaluation.tables import METRIC_NAMES, NOTHING, format_value, to_markdown, to_text
+from sadm_utils.evaluation.tables import (
+    METRIC_NAMES,
+    NO_PERCENTAGE,
+    NOTHING,
+    format_value,
+    to_markdown,
+    to_text,
+)
 
 LAYOUTS = ("text", "markdown", "latex")
 TRAINED_ON = {"": NOTHING, "pii": "PII", "draem": "DRAEM", "brats21": "BRATS", "atlas_v2": "ATLAS"}
@@ -26,7 +33,8 @@ PAPER_ROWS = (
 """(method, annotations) of the rows of the paper's Table 1, from top to bottom."""
 
 CAPTION = (
-    "Percent: mean ± sd over runs (seeds and folds), and the 95 % bootstrap interval over subjects."
+    "Percent (distances in mm, l1 errors in units of [0, 1]): mean ± sd over runs (seeds and "
+    "folds), and the 95 % bootstrap interval over subjects."
 )
 
 
@@ -85,12 +93,14 @@ def paper_table(
 
 
 def _cells(part: pd.DataFrame) -> dict[tuple[str, str, str, str], str]:
-    return {
-        (row["method"], row["annotations"], row["test_set"], row["metric"]): format_value(
-            row["mean"], row["sd_runs"], row["low"], row["high"]
+    cells = {}
+    for row in part.to_dict("records"):
+        places = NO_PERCENTAGE.get(row["metric"])
+        how = {} if places is None else {"percent": False, "places": places}
+        cells[row["method"], row["annotations"], row["test_set"], row["metric"]] = format_value(
+            row["mean"], row["sd_runs"], row["low"], row["high"], **how
         )
-        for row in part.to_dict("records")
-    }
+    return cells
 
 
 def _sets(part: pd.DataFrame) -> list[str]:

@@ -91,13 +91,13 @@ def link_parents(folder: Path, parents: dict[str, list[str]]) -> None:
     for parent, stages in parents.items():
         for stage in stages:
             source, target = folder.parent / parent / stage, folder / stage
-            if (target / "record.json").exists():
-                continue
             if not (source / "record.json").exists():
                 raise UserError(
                     f"The stage {stage} of the point {parent} is gone: delete {source.parent} and "
                     "run the sweep again."
                 )
+            if _same_file(source / "record.json", target / "record.json"):
+                continue
             shutil.rmtree(target, ignore_errors=True)
             files = sorted(
                 (f for f in source.rglob("*") if f.is_file()), key=lambda f: f.name == "record.json"
@@ -107,8 +107,14 @@ def link_parents(folder: Path, parents: dict[str, list[str]]) -> None:
                     link_file(file, target / file.relative_to(source))
 
 
+def _same_file(one: Path, other: Path) -> bool:
+    return other.is_file() and one.read_bytes() == other.read_bytes()
+
+
 def link_file(source: Path, target: Path) -> None:
+    """Link a file; another one of that name goes, whatever else is linked to it stays."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
     try:
         os.link(source, target)
     except OSError:  # another file system, or one without links
@@ -163,7 +169,8 @@ def run_point(folder: str, threads: int = 0, token: str = "") -> dict[str, Any]:
         try:
             code = _wait(process, _Pulse(own.parent.parent / PULSE, token))
         finally:
-            end_tree(process.pid)
+            if process.poll() is None:  # else the system may have given its number away
+                end_tree(process.pid)
             process.wait()
             end_orphans(own / NOTE)  # a kernel outlives a worker that was killed
     return outcome(own, code)

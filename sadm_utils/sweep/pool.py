@@ -81,9 +81,15 @@ class DaskPool:
 
     def slots(self) -> int:
         try:
-            return sum(self.client.ncores().values())
+            found = sum(self.client.ncores().values())
         except (OSError, ValueError, CancelledError, TimeoutError):
             raise broken(self.address) from None
+        if not found and not self.running:  # what runs may come back; a sweep must not just end
+            raise UserError(
+                f"The Dask scheduler at {self.address} has no worker left: start some, and run the "
+                "same command to resume."
+            )
+        return found
 
     def submit(self, folder: Path) -> None:
         future = self.client.submit(run_point, str(folder), self.threads, self.token, pure=False)

@@ -39,13 +39,21 @@ def reuse_points(plan: Plan, folder: Path, other: Path) -> list[str]:
     taken = []
     for name, point in plan.points.items():  # parents come first
         own = points_folder(folder) / name
-        stands = all(finished(points_folder(folder) / p) is not None for p in point.parents)
+        stands = all(
+            _same_stages(points_folder(folder) / p, source / p) for p in point.parents
+        )
         if name in old or not stands or finished(own) or not finished(source / name):
             continue
         with writing(own):
             _link_point(source / name, own)
         taken.append(name)
     return taken
+
+
+def _same_stages(one: Path, other: Path) -> bool:
+    """Whether both hold the same finished point, not only one with the same settings."""
+    here, there = finished(one), finished(other)
+    return bool(here and there and here.get("identities") == there.get("identities"))
 
 
 def _link_point(source: Path, target: Path) -> None:

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -244,7 +244,8 @@ def _beating(folder: Path, token: str) -> Iterator[None]:
         count = 0
         while not stop.wait(PULSE_SECONDS):
             count += 1
-            write_atomic(path, json.dumps({"token": token, "beat": count}))
+            with suppress(UserError):  # a full disk, say: the next beat may succeed
+                write_atomic(path, json.dumps({"token": token, "beat": count}))
 
     write_atomic(path, json.dumps({"token": token, "beat": 0}))
     thread = threading.Thread(target=beat, daemon=True)
@@ -254,7 +255,8 @@ def _beating(folder: Path, token: str) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
-        write_atomic(path, json.dumps({"token": "stopped"}))
+        with suppress(UserError):
+            write_atomic(path, json.dumps({"token": "stopped"}))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import pytest
 from sadm_utils.errors import UserError
 from sadm_utils.sweep import points
 from sadm_utils.sweep.plan import Plan
+from sadm_utils.sweep.pool import DaskPool
 from sadm_utils.sweep.schedule import run_sweep
 from tests.sweep.toy import calls, make_plan, use_toy_worker
 
@@ -46,6 +47,21 @@ def use_toys(address: str, folder: Path, patch: pytest.MonkeyPatch, **orders: st
     with Client(address, set_as_default=False) as client:
         client.wait_for_workers(2, timeout=60)
         client.run(set_worker, (sys.executable, str(folder / "worker.py")))
+
+
+class NoWorkers:
+    """A client whose scheduler has lost its workers."""
+
+    def ncores(self) -> dict[str, int]:
+        return {}
+
+
+def test_a_sweep_does_not_just_end_when_the_workers_are_gone():
+    pool = DaskPool(NoWorkers(), "tcp://head:8786", 1, "token")
+    with pytest.raises(UserError, match="tcp://head:8786 has no worker left.*same command"):
+        pool.slots()
+    pool.running["future"] = Path("a point")
+    assert pool.slots() == 0, "while one runs, its worker may come back"
 
 
 def test_two_workers_run_all_points(plan, tmp_path, address, monkeypatch):

@@ -236,6 +236,14 @@ def test_markdown_and_text() -> None:
     assert text.count("method") == 3 and "DRAEM-Net" in text  # a block a test set
 
 
+def test_distances_and_errors_are_no_percentages() -> None:
+    table = make_table(*ROWS)
+    table = table.assign(metric=table["metric"].map({"best_dice": "hd95", "auprc": "l1_healthy"}))
+    shown = paper_table(table.assign(mean=12.3456, sd_runs=0.5), ["hd95", "l1_healthy"])
+    assert shown["BRATS HD95 in mm"][1].startswith("12.3") and "mm" in CAPTION
+    assert not [cell for cell in shown.iloc[1] if cell.startswith("1234")]
+
+
 def test_unknown_metric() -> None:
     with pytest.raises(UserError, match="Unknown --metric 'dize': choose from best_dice, auprc"):
         render(make_table(*ROWS), "text", ["dize"])

@@ -10,7 +10,7 @@ import pytest
 
 from sadm_utils.errors import UserError
 from sadm_utils.sweep import points as module
-from sadm_utils.sweep.points import finished, link_parents, log_tail
+from sadm_utils.sweep.points import finished, link_file, link_parents, log_tail
 from sadm_utils.sweep.sources import sources_of
 
 
@@ -28,6 +28,28 @@ def test_stages_of_parents_are_linked_not_copied(tmp_path: Path) -> None:
     linked = tmp_path / "04-bb" / "data" / "maps" / "a.npz"
     assert linked.samefile(stage / "maps" / "a.npz")
     link_parents(tmp_path / "04-bb", {"01-aa": ["data"]})  # again: nothing to do
+
+
+def test_a_stage_that_was_made_again_is_linked_again_and_the_old_one_stays(tmp_path: Path) -> None:
+    stage = make_stage(tmp_path / "01-aa", "data")
+    link_parents(tmp_path / "04-bb", {"01-aa": ["data"]})
+    link_parents(tmp_path / "04-cc", {"01-aa": ["data"]})
+    for file in ("record.json", "maps/a.npz"):
+        (stage / file).unlink()
+        (stage / file).write_text("new")
+    link_parents(tmp_path / "04-bb", {"01-aa": ["data"]})
+    assert (tmp_path / "04-bb" / "data" / "maps" / "a.npz").read_text() == "new"
+    assert (tmp_path / "04-cc" / "data" / "maps" / "a.npz").read_text() == "a"
+
+
+def test_a_link_does_not_write_into_what_it_replaces(tmp_path: Path) -> None:
+    one, two, own = (tmp_path / name for name in ("one", "two", "own"))
+    one.write_text("one")
+    two.write_text("two")
+    os.link(one, own)
+    for _ in range(2):  # the second time it is the same file
+        link_file(two, own)
+        assert own.samefile(two) and one.read_text() == "one" and two.read_text() == "two"
 
 
 def test_copy_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

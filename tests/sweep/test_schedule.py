@@ -229,6 +229,23 @@ def test_points_that_another_sweep_has_finished_are_taken_from_it(plan, tmp_path
         run(plan, second, reuse=[tmp_path / "nowhere"])
 
 
+def test_what_stands_on_another_training_is_not_taken(plan, tmp_path, monkeypatch):
+    use_toy_worker(tmp_path, monkeypatch, n05="fail")
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+    (second / "orders.json").write_text((tmp_path / "orders.json").read_text())
+    (first / "orders.json").write_text("{}")
+    run(plan, second)
+    run(plan, first)
+    model = next((first / "points").glob("04-*/point.json"))
+    other = {**json.loads(model.read_text()), "identities": {"cddpm": "another"}}
+    model.write_text(json.dumps(other))
+    (second / "orders.json").write_text("{}")
+    state, lines = run(plan, second, reuse=[first], retry=True)
+    assert state.count("finished") == 5 and "Taken" in lines[0] and "nothing" in lines[0]
+
+
 def test_points_of_other_sources_are_not_taken(plan, tmp_path, monkeypatch):
     use_toy_worker(tmp_path, monkeypatch)
     first, second = tmp_path / "first", tmp_path / "second"
