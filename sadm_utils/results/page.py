@@ -296,4 +296,4 @@ def _best_weight(found: pd.DataFrame) -> tuple[str, str, str]:
     if mean.isna().all():
         return NOTHING, NOTHING, NOTHING
     at_sum = mean[(mean.index.to_series() - 0.5).abs().idxmin()]
-    return f"{mean.idxmax():.1f}", f"{mean.max():.1f}", f"{mean.max() - at_sum:.1f}"
+    return f"{mean.idxmax():.2g}", f"{mean.max():.1f}", f"{mean.max() - at_sum:.1f}"

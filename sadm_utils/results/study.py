@@ -22,7 +22,7 @@ class Study:
     sweep
         Name of the sweep that measures it: ``sweeps/<sweep>.yaml``.
     base
-        The variant that the others are compared with: the paper's choice.
+        The variant that the others are compared with: what this book does by default.
     variants
         The sweep's variants in the order of the page, with what is written for them, the base
         included.

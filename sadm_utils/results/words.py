@@ -57,7 +57,8 @@ def made_with(sweep: Measured) -> str:
     """How a sweep was made, in two or three sentences."""
     about = sweep.about
     text = (
-        f"Sweep `{sweep.name}`, profile `{about.get('profile', '')}`, data: {_data(about)}; "
+        f"Sweep `{sweep.name}`, profile `{about.get('profile', '')}`{_changed(about)}, data: "
+        f"{_data(about)}; "
         f"{_commits(about)} of {str(about.get('date', ''))[:10]} on {_devices(about)}, "
         f"{_time(about)}."
     )
@@ -65,8 +66,23 @@ def made_with(sweep: Measured) -> str:
     if counts:
         runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         text += f" Each value comes from {runs} {'run' if counts[-1] == 1 else 'runs'}."
+    if about.get("mixed"):
+        text += f" **Versions are mixed: {about['mixed']}.**"
     failed = len(about.get("failed") or ())
-    return f"{text} **{failed} points failed and are missing.**" if failed else text
+    missing = max(about.get("points", 0) - about.get("finished", 0), failed)
+    if missing:
+        text += f" **{missing} points of the sweep are missing, {failed} of them failed.**"
+    return text
+
+
+def _changed(about: Mapping[str, Any]) -> str:
+    """What all variants of a sweep change in the profile."""
+    variants = list((about.get("sweep") or {}).get("variants", {}).values())
+    same = [
+        f"`{key}: {value}`" for key, value in (variants[0] if variants else {}).items()
+        if all(other.get(key) == value for other in variants)
+    ]  # fmt: skip
+    return f" with {listed(same)}" if same else ""
 
 
 def on_phantoms(about: Mapping[str, Any]) -> bool:

@@ -60,7 +60,8 @@ def test_a_cell_has_the_paper_ours_with_spread_and_interval_and_the_gap(root):
 def test_page_says_how_it_was_made_and_on_what(filled):
     made = filled.split("## How to read it")[0]
     for words in ("profile `table`", "`0123456789ab`", "2026-01-02", "a CPU", "1 h 02 min",
-                  "2 runs", "1 points failed", "are phantoms", "data: phantoms",
+                  "2 runs", "1 points of the sweep are missing, 1 of them failed", "are phantoms",
+                  "data: phantoms",
                   "| 04_cddpm_training | 2 | 3 min 20 s | 1.0 GiB |"):  # fmt: skip
         assert words in made, words
 
