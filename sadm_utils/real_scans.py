@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from sadm_utils.evaluation import narrate
 from sadm_utils.evaluation.scoring import VolumeMaps, scores
 from sadm_utils.evaluation.stage import SYNTHETIC, kept_case
-from sadm_utils.evaluation.tables import read_results, results_table, to_markdown
+from sadm_utils.evaluation.tables import read_results, read_subjects, results_table, to_markdown
 from sadm_utils.records import read_header, read_record
 from sadm_utils.report import duration
 from sadm_utils.viz.slices import compare_methods
@@ -31,7 +31,7 @@ def fill_real_scans(text: str, run: Path, folder: Path) -> str:
     if not (run / "evaluation" / "record.json").exists():
         return text.replace(MARK, NOTHING)
     rows, extra = read_results(run / "evaluation")
-    subjects = pd.read_csv(run / "evaluation" / "subjects.csv").fillna({"annotations": ""})
+    subjects = read_subjects(run / "evaluation")
     sets = list(dict.fromkeys(rows["test_set"]))
     parts = [
         _made_with(run),

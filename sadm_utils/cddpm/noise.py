@@ -14,7 +14,8 @@ from sadm_utils.config import CddpmConfig
 from sadm_utils.processes import rows
 
 STANDARD_DEVIATION = 0.59
-"""Of simplex noise with the paper's settings over many fields; the other kinds are as strong."""
+"""Of simplex noise with the paper's settings over many fields; Gaussian noise is as strong, and so
+are the grid values of coarse noise."""
 COARSE_SIDE = 16
 """Side of the grid on which coarse noise is drawn (Kascenas et al. 2022)."""
 
@@ -51,7 +52,8 @@ def coarse_noise(
     Parameters
     ----------
     std
-        Standard deviation of the grid's values; between them the noise is a little weaker.
+        Standard deviation of the grid's values. Between them it is weaker: over a field of 96 × 96,
+        it is two thirds of this.
     side
         Values of the grid along each axis.
 

@@ -46,7 +46,7 @@ def cddpm_stage(run: Run) -> Stage:
     """Describe the stage ``cddpm``; its parents are the data and, if used, the pretraining."""
     config = run.config
     own = to_dict(config.cddpm)
-    own.pop("levels")  # training draws from all of them
+    own.pop("levels")  # of the test; training draws from all steps
     settings = {
         "encoder": to_dict(config.encoder),
         "cddpm": own,

@@ -152,7 +152,7 @@ def reconstruction_map(
     Parameters
     ----------
     image, reconstruction : array (X, Y, Z)
-        In [0, 1]; the reconstruction may leave the range a little, it is not clipped.
+        In [0, 1]; a reconstruction that leaves the range a little is taken as it is.
     mask : array (X, Y, Z), optional
         Brain mask, applied before and after the median; without it the whole volume counts.
     mode : {"ssim", "l1", "l2"}

@@ -56,7 +56,9 @@ def sign_flip_test(
         signs = rng.integers(0, 2, (resamples, values.size)) * 2.0 - 1
     found = abs(values.sum())
     as_large = np.abs(signs @ values) >= found - 1e-12 * np.abs(values).sum()  # sums in any order
-    return float(as_large.mean() if exact else (as_large.sum() + 1) / (resamples + 1))
+    if exact:
+        return float(as_large.mean())
+    return float(max((as_large.sum() + 1) / (resamples + 1), 2.0 ** (1 - values.size)))
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 A volume needs one number for that. Its largest score is the luck of a single voxel, and its mean
 score drowns a small lesion in the rest of the brain. In between lies the mean of the highest scores
 in the brain: of the highest 0.1 % in a volume, which is about 1 ml, a small lesion; and of the
-highest 1 % in a slice, ten to twenty voxels.
+highest 1 % in a slice, ten to twenty voxels of 3 mm, or about forty of 2 mm.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The paper's findings as claims that a run can meet or miss."""
+"""What the paper found, as claims that a run can meet or miss; the limits are this book's own."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def best_weights(curve: pd.DataFrame) -> pd.DataFrame:
         percent = 100 * part.set_index("beta")["best_dice"]
         at_sum = percent[(percent.index.to_series() - 0.5).abs().idxmin()]
         rows.append({
-            "trained on": source, "tested on": test_set, "best β": f"{percent.idxmax():.1f}",
+            "trained on": source, "tested on": test_set, "best β": f"{percent.idxmax():.2g}",
             "⌈Dice⌉ there": f"{percent.max():.1f}", "at β = 0.5": f"{at_sum:.1f}",
             "lost by the sum": f"{percent.max() - at_sum:.1f}",
         })  # fmt: skip
@@ -121,8 +121,8 @@ def set_words(subjects: pd.DataFrame, test_set: str, useful: float = 0.2) -> str
     name = f"{row[0]} trained on {row[1]}" if row[1] else row[0]
     if values.mean() < 100 * useful:
         return (
-            f"{test_set}: **no method finds these lesions.** The best, {name}, reaches "
-            f"{values.mean():.0f} on average."
+            f"{test_set}: **no method reaches {100 * useful:.0f} on average.** The best, {name}, "
+            f"has {values.mean():.1f}."
         )
     return (
         f"{test_set}: best is {name} with {values.mean():.0f} on average, and "
@@ -173,7 +173,8 @@ def size_words(subjects: pd.DataFrame, sizes: pd.Series, test_set: str, row: Row
     ``sizes`` maps subjects to the volume of their lesions in ml.
     """
     values = values_of(subjects, test_set, row)
-    sizes = sizes.reindex(values.index)
+    sizes = sizes.reindex(values.index).dropna()
+    values = values[sizes.index]
     if len(values) < 2:
         return f"{test_set} has too few subjects to compare lesion sizes."
     small = sizes <= sizes.median()

@@ -57,23 +57,33 @@ class PooledCounts:
         if len(self.volumes) < 2 or not self.all.positives:
             ends = dict.fromkeys(means, (NAN, NAN))
         else:
-            drawn = self._resample(rng, resamples)
-            ends = {name: np.nanquantile(drawn[name], [0.025, 0.975]) for name in means}
+            ends = self._ends(means, self._resample(rng, resamples))
         n = len(self.volumes)
         return {k: Interval(v, NAN, float(ends[k][0]), float(ends[k][1]), n)
                 for k, v in means.items()}  # fmt: skip
 
+    @staticmethod
+    def _ends(means: dict[str, float], drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The middle 95 % of what was drawn, moved by what the wide bins change in the number."""
+        return {
+            name: np.clip(
+                np.nanquantile(drawn[name][1:], [0.025, 0.975]) + mean - drawn[name][0], 0, 1
+            )
+            for name, mean in means.items()
+        }
+
     def _resample(self, rng: np.random.Generator, resamples: int) -> dict[str, np.ndarray]:
-        """Both numbers of as many volumes again, drawn with replacement, many times."""
+        """Both numbers from wide bins: of all volumes, then of as many again, drawn with
+        replacement, many times."""
         counts = np.stack(self.volumes).astype(np.float64)  # (N, 2, bins)
         steps = counts[:, 0].any(axis=0)  # only where a lesion voxel is met do the curves rise
         lesion = counts[:, 0, steps]
         found, wrong = (np.cumsum(counts[:, i], axis=1)[:, steps] for i in (0, 1))
         n = len(counts)
         dice, auprc = [], []
-        for start in range(0, resamples, 256):
-            size = min(256, resamples - start)
-            weight = rng.multinomial(n, np.full(n, 1 / n), size).astype(np.float64)
+        weights = rng.multinomial(n, np.full(n, 1 / n), resamples).astype(np.float64)
+        weights = np.concatenate([np.ones((1, n)), weights])
+        for weight in np.split(weights, range(256, len(weights), 256)):
             hits, alarms, gain = weight @ found, weight @ wrong, weight @ lesion
             positives = hits[:, -1:]
             positives[positives == 0] = NAN

@@ -108,7 +108,10 @@ def validation_thresholds(volumes: Iterable[Scored]) -> dict[Row, float]:
         inside = volume.counted
         for method, source, score in volume.scores:
             counted[method, source].add(score, volume.seg, inside)
-    return {row: found.best_dice()[1] for row, found in counted.items() if found.positives}
+    # A threshold of no score at all would also mark everything outside of the brain.
+    least = float(np.finfo(np.float32).tiny)
+    return {row: max(found.best_dice()[1], least) for row, found in counted.items()
+            if found.positives}  # fmt: skip
 
 
 def measure_healthy(validation: Iterable[Scored], test: Iterable[Scored]) -> Healthy:

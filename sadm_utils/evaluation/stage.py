@@ -34,16 +34,20 @@ from sadm_utils.sadm.training import (
     training_volumes,
 )
 
-SYNTHETIC, SYNTHETIC_SALT, KEPT_MAPS = "DRAEM", 29, 4
+SYNTHETIC, KEPT_MAPS = "DRAEM", 4
+SYNTHETIC_SEED, SYNTHETIC_SALT = 0, {"val": 31, "test": 29}
+"""Not the run's seed: runs with different seeds are tested on the same images."""
+SOURCES = ("evaluation", "sadm", "cddpm", "draem")
 Look = Callable[[int, VolumeMaps], None]
 
 
 @cache
-def _code() -> str:
-    """Hash of this chapter's sources."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
+def sources_hash() -> str:
+    """Hash of the sources that make maps and numbers of trained models."""
+    digest, package = hashlib.sha256(), Path(__file__).parent.parent
+    for room in SOURCES:
+        for path in sorted((package / room).glob("*.py")):
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -61,7 +65,7 @@ def evaluation_stage(run: Run) -> Stage:
         "draem": to_dict(config.draem),
         "cddpm": {"levels": list(config.cddpm.levels)},
         "data": {"holdout": config.data.holdout},
-        "code": _code(),  # quick to compute again, unlike a training
+        "code": sources_hash(),  # quick to compute again, unlike a training
     }
     networks = [stage_name(*name) for name in finished_networks(run)]
     return run.stage("evaluation", settings, ["data", "cddpm", *networks])
@@ -162,8 +166,8 @@ def check_unseen(
 ) -> None:
     """Refuse to score subjects that a model was trained on, or that set the threshold of their set.
 
-    A subject counts as known by its name or by the content of its files. Those that are named in
-    ``evaluation.accept_trained`` are let through.
+    A subject counts as known by its name or by the content of all its files together. Those that
+    are named in ``evaluation.accept_trained`` are let through.
 
     Raises
     ------
@@ -187,7 +191,7 @@ def check_unseen(
 
 
 def _shared(scored: Sequence[Volumes], others: Sequence[Volumes]) -> list[str]:
-    """Subjects of ``scored`` that are in ``others`` as well, under any name."""
+    """Subjects of ``scored`` that are in ``others`` as well, by name or with the same files."""
     names = {subject for volumes in others for subject in volumes.subjects}
     files = {digest for volumes in others for digest in volumes.table["sha256"]}
     pairs = [pair for v in scored for pair in zip(v.subjects, v.table["sha256"], strict=True)]
@@ -207,17 +211,21 @@ def test_sets(run: Run, store: Store) -> dict[str, tuple[Volumes, Volumes]]:
             none = test.subset(slice(0, 0))  # without a validation list there is no threshold
             validation = store[f"{name}_val"].subset(held_out) if f"{name}_val" in store else none
             sets[name] = (validation, test)
-    parts = [synthetic_set(run, healthy(run, store, part)) for part in ("val", "test")]
+    parts = [synthetic_set(run, healthy(run, store, part), part) for part in ("val", "test")]
     sets[SYNTHETIC] = (parts[0], parts[1])
     return sets
 
 
-def synthetic_set(run: Run, volumes: Volumes) -> Volumes:
-    """Put a DRAEM anomaly into each slice of healthy volumes, always the same ones."""
+def synthetic_set(run: Run, volumes: Volumes, part: str) -> Volumes:
+    """Put a DRAEM anomaly into each slice of healthy volumes.
+
+    They are the same ones in every run with the same settings, and others in ``"val"`` than in
+    ``"test"``.
+    """
     synthesizer = build_synthesizer(run.config)
     image, seg = np.array(volumes.image, np.float32), np.array(volumes.seg)
     for row in range(len(volumes)):
-        draw = device.generator(run.seed, SYNTHETIC_SALT, row)
+        draw = device.generator(SYNTHETIC_SEED, SYNTHETIC_SALT[part], row)
         slices, mask = (torch.from_numpy(np.array(v[row])).float()[:, None]
                         for v in (image, volumes.mask))
         anomalous, anomaly, _ = synthesizer(slices, mask, draw)

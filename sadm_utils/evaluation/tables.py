@@ -197,6 +197,24 @@ def read_results(folder: Path | str) -> tuple[pd.DataFrame, dict[str, Any]]:
     return rows, content
 
 
+def read_subjects(folder: Path | str) -> pd.DataFrame:
+    """Read ``subjects.csv`` back: one value per subject, row of the table, test set and metric.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged.
+    """
+    path = Path(folder) / "subjects.csv"
+    try:
+        frame = pd.read_csv(path, dtype={"subject": str})  # names may look like numbers
+        return frame.fillna({"annotations": ""})
+    except (OSError, ValueError, KeyError):
+        raise UserError(
+            f"{path} is missing or damaged: rerun notebooks/06_evaluation.ipynb."
+        ) from None
+
+
 def _check_columns(rows: pd.DataFrame) -> None:
     missing = [name for name in ROW_COLUMNS if name not in rows.columns]
     if missing:

@@ -107,7 +107,8 @@ class AnnotatedSlices:
         config, train = run.config.sadm, run.config.sadm.train
         volumes = training_volumes(run, store, annotations)
         if annotations != "draem":
-            # Fewer subjects give more slices each: a training has the same length with any number.
+            # Fewer subjects give more slices each, so that a training has about the same length
+            # with any number: exactly where ``annotated_slices`` is much more than 1.
             volumes, share = _first_subjects(volumes, config.annotated_subjects)
             slices = max(1, round(config.annotated_slices / share))
             train = replace(train, slices_per_volume=slices)
@@ -279,6 +280,7 @@ def supervised_map(
         with device.autocast(target):
             x = image[part].to(target)
             known = network.encode(x) if network.residual else None
-            maps = [network(r[part].to(target), x, known).sigmoid() for r in used]
-        parts.append(torch.stack([m.float() for m in maps]).mean(0).cpu())
+            logits = [network(r[part].to(target), x, known) for r in used]
+        # In half precision the sigmoid of every sure voxel would be exactly 1: no order is left.
+        parts.append(torch.stack([one.float().sigmoid() for one in logits]).mean(0).cpu())
     return torch.cat(parts)

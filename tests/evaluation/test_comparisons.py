@@ -41,6 +41,8 @@ def test_sign_flips_by_hand():
     assert sign_flip_test([0.3], rng()) == 1 and sign_flip_test([0, 0], rng()) == 1
     assert sign_flip_test([1, np.nan, 2, 4], rng()) == 2 / 8
     assert np.isnan(sign_flip_test([np.nan], rng()))
+    assert sign_flip_test(np.ones(13), rng(), 10) >= 2 / 2**13
+    assert all(sign_flip_test(np.ones(14), rng(seed), 10_000) >= 2 / 2**14 for seed in range(9))
     # Equal sums that differ by rounding count as equal.
     assert sign_flip_test([0.1, 0.2, -0.3], rng()) == 1
 

@@ -45,6 +45,14 @@ def test_equal_to_the_metrics_of_all_voxels():
     assert all(v.n == 8 and np.isnan(v.sd) for v in found.values())
 
 
+def test_interval_of_sure_scores_holds_its_number():
+    """All that counts lies within one wide bin, so there lesion and false alarm are one score."""
+    truth = np.arange(220) < 20
+    parts = [(np.where(truth, 0.9990, 0.9950) - 0.0003 * k, truth) for k in range(4)]
+    for value in counted(parts).metrics(rng()).values():
+        assert value.mean == 1 == pytest.approx(value.high) and value.low > 0.9
+
+
 def test_interval_is_that_of_resampled_volumes():
     parts, random = volumes(9), rng(1)
     found, values = counted(parts).metrics(rng(), 3000), []

@@ -243,8 +243,12 @@ def test_rows_differ_by_network_and_fusion_alone() -> None:
 
 def test_synthetic_set_is_fixed_and_marks_what_it_changed(run: Run) -> None:
     volumes = healthy(run, open_data(run), "test")
-    one, two = synthetic_set(run, volumes), synthetic_set(run, volumes)
+    one, two = synthetic_set(run, volumes, "test"), synthetic_set(run, volumes, "test")
     np.testing.assert_array_equal(one.image, two.image)
+    another = synthetic_set(dataclasses.replace(run, seed=run.seed + 1), volumes, "test")
+    np.testing.assert_array_equal(one.image, another.image, "whatever the seed")
+    unlike = synthetic_set(run, volumes, "val")
+    assert all(not np.array_equal(a, b) for a, b in zip(one.seg, unlike.seg, strict=True))
     changed = np.abs(one.image - np.asarray(volumes.image, np.float32)) > 1e-3
     assert one.seg.any() and not (changed & (one.seg == 0)).any()
     assert not (one.seg.astype(bool) & (volumes.mask == 0)).any()
@@ -310,5 +314,5 @@ def test_evaluation_of_another_network_is_refused(run: Run, open_tiny: OpenTiny)
 def test_results_of_older_code_are_not_reused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     before = stage.evaluation_stage(run)
     assert before.complete
-    monkeypatch.setattr(stage, "_code", lambda: "newer")
+    monkeypatch.setattr(stage, "sources_hash", lambda: "newer")
     assert not stage.evaluation_stage(run).complete

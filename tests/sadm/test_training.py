@@ -117,6 +117,24 @@ def test_sources_that_the_data_lacks_are_refused(run: Run, open_tiny: OpenTiny) 
         stage_name("draem", "both")
 
 
+def test_sure_voxels_keep_their_order_in_half_precision() -> None:
+    class Sure(torch.nn.Module):
+        """A network that is ever surer, in bfloat16."""
+
+        residual = False
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, residual: torch.Tensor, image: torch.Tensor, known: None) -> torch.Tensor:
+            return (5 + 5 * image).bfloat16()
+
+    image = torch.linspace(0, 1, 9).view(1, 1, 3, 3)
+    found = supervised_map(Sure(), image, image[None])
+    assert found.dtype == torch.float32 and (found.flatten().diff() > 0).all() and found.max() < 1
+
+
 def test_supervised_map_is_the_mean_over_the_levels(run: Run) -> None:
     image, each = torch.rand(5, 1, 64, 64), torch.rand(2, 5, 1, 64, 64)
     network = load_network(run, "draem", "residual")
