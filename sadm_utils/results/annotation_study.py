@@ -22,11 +22,11 @@ METRIC = "best_dice"
 
 
 def pairs_of(sources: tuple[str, ...] = SOURCES) -> list[tuple[str, str, str]]:
-    """(annotations, test set, title): in domain first, then the pathology never seen."""
+    """(annotations, test set, title): the same kind of lesion first, then the one never seen."""
     pairs = []
     for source in sources:
         for test_set in sorted((OWN_SET[s] for s in sources), key=lambda s: s != OWN_SET[source]):
-            domain = "in domain" if test_set == OWN_SET[source] else "out of domain"
+            domain = "the same kind" if test_set == OWN_SET[source] else "another kind"
             pairs.append((source, test_set, f"{source} → {ALL_SETS[test_set]}, {domain}"))
     return pairs
 
@@ -75,7 +75,7 @@ def _method_words(study: Study, values: pd.DataFrame, row: Row) -> str:
     text = f"all against {label[first]}: {words.points(gain)} points{_noise(gain)}"
     enough = next((v for v in variants if not _below_all(study, values, row, v)), study.base)
     if enough == study.base:
-        text += f"; {label[variants[-2]]} are fewer than needed: all are better by more than noise"
+        text += f"; even {label[variants[-2]]} are below all by more than noise"
     else:
         text += f"; from {label[enough]} on, what is missing to all is within noise"
     above = [v for v in variants if _above_base(values, row, v)]

@@ -127,10 +127,10 @@ def write_annotations(root):
 def test_annotation_study_tells_what_is_enough(root):
     write_annotations(root)
     text = study_section(ANNOTATIONS, root)
-    own = "brats21 → tumors, in domain, Unet: all against 1: +10.0 [10.0, 10.0] points; from 5 on"
-    assert own in text
+    own = "brats21 → tumors, the same kind, Unet: all against 1: +10.0 [10.0, 10.0] points"
+    assert f"{own}; from 5 on" in text
     assert "above cDDPM by more than noise with 1, 2, 5, 10 and all." in text
-    other = "brats21 → strokes, out of domain, Unet: all against 1: 0.0 [0.0, 0.0] points"
+    other = "brats21 → strokes, another kind, Unet: all against 1: 0.0 [0.0, 0.0] points"
     assert f"{other} (within noise); from 1 on" in text
     assert text.count("with no number is it above cDDPM by more than noise.") == 4
-    assert "| atlas_v2 → strokes, in domain | SADM_res | 50.0 [49.0, 51.0] |" in text
+    assert "| atlas_v2 → strokes, the same kind | SADM_res | 50.0 [49.0, 51.0] |" in text
