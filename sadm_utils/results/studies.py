@@ -12,7 +12,7 @@ from sadm_utils.results.measured import Measured, difference, read_sweep, verdic
 from sadm_utils.results.paper import Row, row_name
 from sadm_utils.results.study import ANNOTATIONS, STUDIES, Study
 
-ALT = "Dice of {rows} with {variants}, a panel for each test set, points with intervals."
+ALT = "⌈Dice⌉ of {rows}, by {variants}; a panel for each test set, points with intervals."
 METRIC = "best_dice"
 
 
