@@ -24,7 +24,12 @@ from sadm_utils.data.volumes import PARTS, Store, Volumes, open_store
 from sadm_utils.data.workers import run_parallel
 from sadm_utils.errors import UserError
 
-__all__ = ["Store", "Volumes", "build_store", "load_subject", "open_store", "process_files"]
+__all__ = [
+    "COLUMNS", "Store", "Volumes", "build_store", "load_subject", "open_store", "process_files",
+]  # fmt: skip
+
+COLUMNS = 2
+"""Counts the changes of the manifest's columns: a store with others is made anew."""
 
 Progress = Callable[[int, int], None]
 
@@ -64,7 +69,8 @@ def build_store(
     pandas.DataFrame
         The manifest: split, row, subject, label, age, file, shape, spacing, orientation (of the
         input file), min, max (of the processed image), mask_voxels, lesion_voxels, sha256 (of the
-        input files), grid (JSON of :class:`sadm_utils.data.preprocess.Grid`).
+        input files together), image_sha256 (of the scan alone), grid (JSON of
+        :class:`sadm_utils.data.preprocess.Grid`).
 
     Raises
     ------
@@ -162,8 +168,9 @@ def _process(
     """Work of one process: arrays (D, H, W) and the volume's part of the manifest."""
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     result = process_files(image_file, mask_file, seg_file, settings)
-    digest = hashlib.sha256()
-    for file in (image_file, mask_file, seg_file):
+    scan = hashlib.sha256(Path(image_file).read_bytes())
+    digest = scan.copy()
+    for file in (mask_file, seg_file):
         if file:
             digest.update(Path(file).read_bytes())
     record = {
@@ -173,6 +180,7 @@ def _process(
         "mask_voxels": int(result.mask.sum()),
         "lesion_voxels": int(result.seg.sum()),
         "sha256": digest.hexdigest(),
+        "image_sha256": scan.hexdigest(),
         "grid": json.dumps({**vars(result.grid), "affine": result.grid.affine.round(6).tolist()}),
     }
     parts = {
@@ -237,4 +245,4 @@ def _fingerprint(frame: pd.DataFrame, settings: dict) -> dict:
             if file:
                 status = Path(file).stat()
                 inputs.append([file, status.st_size, status.st_mtime_ns, int(row["label"])])
-    return {"settings": settings, "inputs": inputs}
+    return {"settings": settings, "inputs": inputs, "columns": COLUMNS}

@@ -64,11 +64,6 @@ class ScoreHistogram:
         self.lesion += lesion
         self.healthy += np.bincount(bins, minlength=BINS) - lesion
 
-    def merge(self, other: "ScoreHistogram") -> None:
-        """Add the counts of another histogram, e.g. of another process."""
-        self.lesion += other.lesion
-        self.healthy += other.healthy
-
     def best_dice(self) -> tuple[float, float, float]:
         """The best Dice at a bin's edge, its threshold, and how much more any threshold could give.
 

@@ -169,13 +169,13 @@ def measure_set(
     slices: dict[Row, Detection] = defaultdict(Detection)
     subjects = []
     for volume in test:
-        rest = Measured(volume)
+        truth = Truth(volume)
         for method, source, score in volume.scores:
             row = method, source
             rates = healthy.thresholds.get(row, {}) if healthy else {}
-            values = rest.metrics(row, score, thresholds.get(row), rates)
+            values = truth.metrics(row, score, thresholds.get(row), rates)
             subjects += _tidy(row, name, volume.subject, values)
-            pooled[row].add(*rest.voxels(score))
+            pooled[row].add(*truth.voxels(score))
             if healthy:
                 _add_items(volume, score, volumes[row], slices[row])
     whole = []
@@ -192,22 +192,7 @@ def measure_set(
     return SetResult(subjects, whole, thresholds)
 
 
-def subject_rows(
-    test_set: str,
-    volume: Scored,
-    thresholds: Mapping[Row, float],
-    healthy: Rates | None = None,
-) -> list[dict[str, Any]]:
-    """Measure one test volume: the entries of :attr:`SetResult.subjects`."""
-    measured, rows = Measured(volume), []
-    for method, source, score in volume.scores:
-        row = method, source
-        values = measured.metrics(row, score, thresholds.get(row), (healthy or {}).get(row, {}))
-        rows += _tidy(row, test_set, volume.subject, values)
-    return rows
-
-
-class Measured:
+class Truth:
     """A volume's truth, worked out once for all the rows that are compared on it."""
 
     def __init__(self, volume: Scored) -> None:

@@ -166,7 +166,7 @@ def check_unseen(
 ) -> None:
     """Refuse to score subjects that a model was trained on, or that set the threshold of their set.
 
-    A subject counts as known by its name or by the content of all its files together. Those that
+    A subject counts as known by its name or by the content of its scan. Those that
     are named in ``evaluation.accept_trained`` are let through.
 
     Raises
@@ -191,11 +191,11 @@ def check_unseen(
 
 
 def _shared(scored: Sequence[Volumes], others: Sequence[Volumes]) -> list[str]:
-    """Subjects of ``scored`` that are in ``others`` as well, by name or with the same files."""
+    """Subjects of ``scored`` that are in ``others`` as well, by name or with the same scan."""
     names = {subject for volumes in others for subject in volumes.subjects}
-    files = {digest for volumes in others for digest in volumes.table["sha256"]}
-    pairs = [pair for v in scored for pair in zip(v.subjects, v.table["sha256"], strict=True)]
-    return list(dict.fromkeys(s for s, digest in pairs if s in names or digest in files))
+    scans = {digest for volumes in others for digest in volumes.table["image_sha256"]}
+    pairs = [p for v in scored for p in zip(v.subjects, v.table["image_sha256"], strict=True)]
+    return list(dict.fromkeys(s for s, digest in pairs if s in names or digest in scans))
 
 
 def test_sets(run: Run, store: Store) -> dict[str, tuple[Volumes, Volumes]]:

@@ -25,11 +25,6 @@ class Interval:
     high: float
     n: int
 
-    @property
-    def excludes_zero(self) -> bool:
-        """True if the whole interval lies on one side of 0: for differences."""
-        return self.low > 0 or self.high < 0
-
     def __str__(self) -> str:
         return f"{self.mean:.4g} ± {self.sd:.2g} [{self.low:.4g}, {self.high:.4g}] (n = {self.n})"
 
@@ -150,7 +145,7 @@ def summarize_runs(
     rows = []
     for key, group in subjects.groupby(keys, sort=False, dropna=False):
         means = group.groupby(list(runs), dropna=False)["value"].mean().dropna()
-        each = group.groupby("subject")["value"].mean().to_numpy()
+        each = group.groupby("subject", sort=False)["value"].mean().to_numpy()
         interval = bootstrap_interval(each, np.random.default_rng(seed), n)
         found = {"mean": means.mean(), "sd": means.std(ddof=1), "low": interval.low,
                  "high": interval.high, "n": interval.n, "runs": len(means)}  # fmt: skip

@@ -74,11 +74,6 @@ class Measured:
         parts = (self.subjects, self.table, self.curve)
         return Measured(self.name, *(p[p["variant"] == variant] for p in parts), self.about)
 
-    def rows(self) -> list[Row]:
-        """(method, annotations) in the order of the table."""
-        pairs = zip(self.table["method"], self.table["annotations"], strict=True)
-        return list(dict.fromkeys(pairs))
-
     def cells(self, metric: str) -> dict[tuple[str, Row, str], Cell]:
         """Values by (variant, row, test set)."""
         chosen = self.table[self.table["metric"] == metric]

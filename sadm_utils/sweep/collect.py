@@ -13,20 +13,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from sadm_utils.errors import UserError, writing
-from sadm_utils.evaluation.statistics import bootstrap_interval
+from sadm_utils.evaluation.statistics import summarize_runs
 from sadm_utils.records import write_atomic
 from sadm_utils.sweep.claim import read_plan
 from sadm_utils.sweep.points import failure, finished, points_folder
 from sadm_utils.sweep.versions import find_conflict
 
 RUN = ["variant", "seed", "fold"]
-ROW = ["variant", "method", "annotations", "test_set", "metric"]
 SUBJECTS = [*RUN, "method", "annotations", "test_set", "subject", "metric", "value"]
-TABLE = [*ROW, "mean", "sd_runs", "low", "high", "n_subjects", "n_runs"]
+TABLE = [
+    "variant", "method", "annotations", "test_set", "metric",
+    "mean", "sd_runs", "low", "high", "n_subjects", "n_runs",
+]  # fmt: skip
 CURVE = [*RUN, "annotations", "test_set", "beta", "best_dice"]
 RESAMPLES = 2000
 
@@ -118,21 +119,8 @@ def _unreadable(path: Path, error: Exception) -> UserError:
 
 def _table(subjects: pd.DataFrame) -> pd.DataFrame:
     """One line a row and metric: mean over runs, spread of the runs, interval over subjects."""
-    lines = []
-    for key, group in subjects.groupby(ROW, sort=False):
-        runs = group.groupby(["seed", "fold"])["value"].mean().dropna()
-        of_subject = group.groupby("subject", sort=False)["value"].mean().to_numpy()
-        interval = bootstrap_interval(of_subject, np.random.default_rng(0), RESAMPLES)
-        lines.append({
-            **dict(zip(ROW, key, strict=True)),
-            "mean": runs.mean(),
-            "sd_runs": runs.std(ddof=1),  # nan for one run
-            "low": interval.low,
-            "high": interval.high,
-            "n_subjects": interval.n,
-            "n_runs": len(runs),
-        })  # fmt: skip
-    return pd.DataFrame(lines, columns=TABLE)
+    names = {"sd": "sd_runs", "n": "n_subjects", "runs": "n_runs"}
+    return summarize_runs(subjects, n=RESAMPLES).rename(columns=names)[TABLE]
 
 
 def _about(

@@ -19,19 +19,11 @@ from sadm_utils.evaluation.tables import (
     to_markdown,
     to_text,
 )
+from sadm_utils.results.paper import paper_rows
 
 LAYOUTS = ("text", "markdown", "latex")
 TRAINED_ON = {"": NOTHING, "pii": "PII", "draem": "DRAEM", "brats21": "BRATS", "atlas_v2": "ATLAS"}
 SETS = {"Brats21": "BRATS", "ATLAS": "ATLAS", "DRAEM": "DRAEM", "MSLUB": "MSLUB", "WMH": "WMH"}
-NETWORKS = ("Unet", "Unet_res", "SADM", "SADM_res")
-PAPER_ROWS = (
-    *((name, "") for name in ("AE", "VAE", "DAE", "FAE", "RD", "DDPM", "pDDPM", "cDDPM")),
-    ("PII", "pii"),
-    ("DRAEM-Net", "draem"),
-    *((name, source) for source in ("draem", "brats21", "atlas_v2") for name in NETWORKS),
-)
-"""(method, annotations) of the rows of the paper's Table 1, from top to bottom."""
-
 CAPTION = (
     "Percent (distances in mm, l1 errors in units of [0, 1]): mean ± sd over runs (seeds and "
     "folds), and the 95 % bootstrap interval over subjects."
@@ -112,7 +104,7 @@ def _sets(part: pd.DataFrame) -> list[str]:
 def _rows(part: pd.DataFrame) -> list[tuple[str, str]]:
     """Rows in the paper's order; those that it does not have come first."""
     found = list(dict.fromkeys(zip(part["method"], part["annotations"], strict=True)))
-    order = {(_plain(method), source): n for n, (method, source) in enumerate(PAPER_ROWS)}
+    order = {(_plain(method), source): n for n, (method, source) in enumerate(paper_rows())}
     return sorted(found, key=lambda row: order.get((_plain(row[0]), row[1]), -1))
 
 

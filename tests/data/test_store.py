@@ -1,5 +1,6 @@
 """The slice store: contents, manifest, reuse, and no store after a failure."""
 
+import hashlib
 from pathlib import Path
 
 import nibabel as nib
@@ -74,6 +75,8 @@ def test_manifest(data_dir):
     assert row["subject"] == "s0" and row["label"] == 1 and row["row"] == 0 and row["age"] == 49
     assert row["shape"] == "24x20x16" and row["spacing"] == "4x4x4" and row["orientation"] == "RAS"
     assert 0 <= row["min"] < row["max"] <= 1 and len(row["sha256"]) == 64
+    scan = data_dir / row["file"]
+    assert row["image_sha256"] == hashlib.sha256(scan.read_bytes()).hexdigest()
     volumes = open_store(out)["MSLUB_test"]
     assert row["lesion_voxels"] == volumes.seg[0].sum() > 0
     assert row["mask_voxels"] == volumes.mask[0].sum()

@@ -72,14 +72,6 @@ def test_bins_are_in_order_and_hold_their_edges():
             assert bin_of(np.float32(lower_edge(number))) == number
 
 
-def test_parts_of_two_processes_merge():
-    parts = list(volumes(6))
-    one, two, whole = counted(parts[:2]), counted(parts[2:]), counted(parts)
-    one.merge(two)
-    assert one.best_dice() == whole.best_dice()
-    assert one.average_precision() == whole.average_precision()
-
-
 def test_without_a_lesion_there_is_no_answer():
     found = counted([(np.ones(3), np.zeros(3))])
     assert found.positives == 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -13,11 +14,10 @@ from sadm_utils.evaluation.lesions import find_pieces, lesion_metrics
 from sadm_utils.evaluation.protocol import (
     RATES,
     Healthy,
-    Measured,
     Scored,
+    Truth,
     measure_healthy,
     measure_set,
-    subject_rows,
     validation_thresholds,
 )
 from sadm_utils.evaluation.surfaces import average_surface_distance, hausdorff
@@ -57,20 +57,21 @@ def well() -> Healthy:
     return measure_healthy(*parts)
 
 
-def values_of(rows: list[dict], row: tuple[str, str], subject: str) -> dict[str, float]:
-    return {
-        r["metric"]: r["value"]
-        for r in rows
-        if (r["method"], r["annotations"]) == row and r["subject"] == subject
-    }
+def measured(
+    case: Scored,
+    row: tuple[str, str] = ROW,
+    threshold: float | None = None,
+    rates: Mapping[float, float] = MappingProxyType({}),
+) -> dict[str, float]:
+    score = next(s for method, source, s in case.scores if (method, source) == row)
+    return Truth(case).metrics(row, score, threshold, rates)
 
 
 @pytest.mark.parametrize("outside", [False, True])
 def test_every_number_is_that_of_the_function_that_defines_it(outside, well):
     case, threshold = volume(3, outside=outside), 0.85
     score, seg, mask = case.scores[0][2], case.seg, case.mask
-    rows = subject_rows("ATLAS", case, {ROW: threshold}, well.thresholds)
-    found = values_of(rows, ROW, "s3")
+    found = measured(case, ROW, threshold, well.thresholds[ROW])
     inside = (mask > 0) | (seg > 0)
     assert (seg[mask == 0] > 0).any(), "the lesion must reach out of the brain mask for this"
     whole = metrics.volume_metrics(score, seg, threshold=threshold)
@@ -87,13 +88,13 @@ def test_every_number_is_that_of_the_function_that_defines_it(outside, well):
     expected |= metrics.reconstruction_errors(*parts)
     assert found == pytest.approx(expected, nan_ok=True)
     assert found["auroc"] > found["auroc_brain"]
-    assert not any(name.startswith("l1") for name in values_of(rows, OTHER, "s3"))
+    assert not any(name.startswith("l1") for name in measured(case, OTHER))
 
 
 def test_every_name_is_in_the_list_and_every_one_of_the_list_is_measured(well):
     result = measure_set("ATLAS", volumes(range(3)), volumes(range(3, 6)), well, resamples=20)
-    measured = {r["metric"] for r in result.subjects}
-    assert measured | SET_LEVEL == set(METRIC_NAMES)
+    names = {r["metric"] for r in result.subjects}
+    assert names | SET_LEVEL == set(METRIC_NAMES)
     assert {r["metric"] for r in result.whole} == SET_LEVEL
     assert list(result.thresholds) == [ROW, OTHER]
 
@@ -101,11 +102,9 @@ def test_every_name_is_in_the_list_and_every_one_of_the_list_is_measured(well):
 def test_a_voxel_size_for_each_axis_reaches_distances_and_volumes():
     case = volume(3)
     wide = Scored("s3", case.mask, case.seg, case.scores, (2.0, 2.0, 6.0))
-    near, far = (
-        values_of(subject_rows("ATLAS", c, {ROW: 0.9}), ROW, "s3") for c in (case, wide)
-    )
+    near, far = (measured(c, ROW, 0.9) for c in (case, wide))
     assert far["hd95"] > near["hd95"] and far["dice"] == near["dice"]
-    assert Measured(wide).lesions.volumes[0] == pytest.approx(64 * 24 / 1000)
+    assert Truth(wide).lesions.volumes[0] == pytest.approx(64 * 24 / 1000)
 
 
 def test_healthy_thresholds_and_what_became_of_the_rates(well):
@@ -169,15 +168,14 @@ def test_without_validation_or_healthy_subjects_less_is_measured():
 
 
 def test_a_volume_without_lesion_and_a_method_that_marks_nothing(well):
-    rows = subject_rows("ATLAS", volume(1, sick=False), {ROW: 0.5}, well.thresholds)
-    found = values_of(rows, ROW, "s1")
+    found = measured(volume(1, sick=False), ROW, 0.5, well.thresholds[ROW])
     defined = {"specificity", "specificity_brain", "l1_healthy"}
     zero = {"precision", "lesion_precision"} | {
         name for name in found if name.startswith("lesion_precision") and found[name] == 0
     }
     assert all(found[name] == 0 for name in zero) and all(found[n] > 0 for n in defined)
     assert all(np.isnan(v) for name, v in found.items() if name not in defined | zero)
-    found = values_of(subject_rows("ATLAS", volume(1), {ROW: 9.0}), ROW, "s1")
+    found = measured(volume(1), ROW, 9.0)
     assert found["dice"] == found["recall"] == found["lesion_f1"] == 0
     assert found["specificity"] == 1
     assert np.isnan([found[n] for n in ("precision", "lesion_precision", "hd95", "assd")]).all()
@@ -187,4 +185,4 @@ def test_a_score_of_another_shape_is_refused():
     case = volume(1)
     bad = Scored("s1", case.mask, case.seg, [("AE", "", np.zeros((3, 3, 3)))])
     with pytest.raises(ValueError, match="shape"):
-        subject_rows("ATLAS", bad, {})
+        measured(bad, ("AE", ""))

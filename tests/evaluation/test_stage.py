@@ -255,14 +255,15 @@ def test_synthetic_set_is_fixed_and_marks_what_it_changed(run: Run) -> None:
     assert not np.array_equal(one.seg[0], one.seg[1])
 
 
-@pytest.mark.parametrize("by", ["name", "content"])
+@pytest.mark.parametrize("by", ["name", "scan"])
 def test_subjects_that_were_trained_on_are_refused(run: Run, open_tiny: OpenTiny, by: str) -> None:
     store = open_data(run)
     sets = stage.test_sets(run, store)
     check_unseen(run, store, sets, NETWORKS)
     trained = training_volumes(run, store, "brats21").subset(slice(0, 1))
     name = trained.subjects[0] if by == "name" else "renamed"
-    table = trained.table if by == "content" else trained.table.assign(sha256="0")
+    table = trained.table.assign(sha256="0")  # its masks may be others
+    table = table if by == "scan" else table.assign(image_sha256="0")
     known = dataclasses.replace(trained, subjects=[name], table=table)
     sets["Brats21"] = (sets["Brats21"][0], known)
     with pytest.raises(UserError, match=f"{name}.*Brats21.*evaluation.accept_trained"):
@@ -272,7 +273,7 @@ def test_subjects_that_were_trained_on_are_refused(run: Run, open_tiny: OpenTiny
     check_unseen(told, store, sets, NETWORKS)
 
 
-@pytest.mark.parametrize("by", ["name", "content"])
+@pytest.mark.parametrize("by", ["name", "scan"])
 def test_subjects_that_set_a_threshold_are_not_tested(
     run: Run, open_tiny: OpenTiny, by: str
 ) -> None:
@@ -281,7 +282,7 @@ def test_subjects_that_set_a_threshold_are_not_tested(
     validation, test = sets["Brats21"]
     first = validation.subset(slice(0, 1))
     name = first.subjects[0] if by == "name" else "renamed"
-    table = first.table if by == "content" else first.table.assign(sha256="0")
+    table = first.table if by == "scan" else first.table.assign(image_sha256="0")
     sets["Brats21"] = (validation, dataclasses.replace(first, subjects=[name], table=table))
     with pytest.raises(UserError, match=f"The threshold comes from {name}, which Brats21"):
         check_unseen(run, store, sets, NETWORKS)
