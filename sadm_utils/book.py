@@ -49,6 +49,10 @@ DATA_NOTEBOOK = "01_data_preparation"
 BASELINES = ("ae", "dae")
 
 
+KEPT = ("seconds", "peak_bytes", "finished", "device", "commit")
+"""What ``timings.json`` holds of the longest run of a notebook."""
+
+
 def plan_book(parameters: Mapping[str, Any], dataset: str = "") -> list[NotebookRun]:
     """The notebook runs of the book in order; chapter 5 runs once for each training source.
 
@@ -235,7 +239,7 @@ def run_plan(
         record = _run_one(run, output, (key, stages), label, left, on_processes)
         # A run that found its stages finished says nothing about how long they take.
         if run.name not in timings or record["seconds"] > timings[run.name]["seconds"]:
-            timings[run.name] = {k: record[k] for k in ("seconds", "peak_bytes", "finished")}
+            timings[run.name] = {k: record.get(k) for k in KEPT}
             write_atomic(folder / "timings.json", json.dumps(timings, indent=2))
         left.finish(run.name, record["seconds"])
     return reused

@@ -233,6 +233,13 @@ def displayed(path: str, root: Path | None = None) -> list[tuple[str, str]]:
     return [(m["label"] or "", " ".join(m["latex"].split())) for m in found]
 
 
+def page_title(path: str) -> str:
+    """Title of a page, for a chapter with its number: the site adds it to the first six."""
+    title = re.search(r"^# (.+)$", _text(path, project_root()), re.MULTILINE)[1]
+    number = re.match(r"notebooks/0(\d)_", path)
+    return f"{number[1]}. {title}" if number and not title[0].isdigit() else title
+
+
 def _text(path: str, root: Path) -> str:
     """The Markdown of a page; of a notebook without its code."""
     notebook = root / f"{path}.ipynb"
@@ -281,8 +288,7 @@ def map_of_equations() -> str:
     ]
     for path in dict.fromkeys(e.path for e in EQUATIONS):
         latex = dict(displayed(path))
-        title = re.search(r"^# (.+)$", _text(path, project_root()), re.MULTILINE)[1]
-        parts += [f"## {title}", f"To be found in {{doc}}`../{path}`."]
+        parts += [f"## {page_title(path)}", f"To be found in {{doc}}`../{path}`."]
         parts += [_entry(e, latex[e.label]) for e in EQUATIONS if e.path == path]
     return "\n\n".join(parts)
 

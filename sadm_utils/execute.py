@@ -41,9 +41,9 @@ CHAPTERS = ("data", "draem", "spark", "cddpm", "sadm", "evaluation")
 FURTHER_ROOMS = {"predict": 7, "baselines": 8, "failures": 9}
 # Modules that steer and render, and change nothing that a notebook computes or shows.
 STEERING_MODULES = (
-    *("book", "browser", "cli", "costs", "cover", "data_commands", "doctor", "equations"),
-    *("execute", "execution_times", "exercises", "foundations", "lock", "offline", "pdf"),
-    *("progress", "publish", "real_scans", "reference", "results", "site_size", "speed"),
+    *("bibliography", "book", "browser", "cli", "costs", "cover", "data_commands", "doctor"),
+    *("equations", "execute", "execution_times", "exercises", "foundations", "lock", "offline"),
+    *("pdf", "progress", "publish", "real_scans", "reference", "results", "site_size", "speed"),
     *("sweep", "sweep_commands", "train", "trial", "website"),
 )
 # What decides what a cell shows: code, settings, and the style and script of figures with sliders.

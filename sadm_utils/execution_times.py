@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sadm_utils.costs import SITE, read_timings
+from sadm_utils.equations import page_title
 from sadm_utils.progress import clock, gigabytes
 from sadm_utils.publish import read_records
 
@@ -56,13 +57,15 @@ def _row(
 ) -> tuple[tuple[str, ...], float, int]:
     longest = max((record, timing), key=lambda entry: entry.get("seconds", 0.0))
     notebook, _, variant = name.partition("-")
-    link = f"[](../notebooks/{notebook}.ipynb)" + (f", `{variant}`" if variant else "")
+    page = f"notebooks/{notebook}"
+    link = f"[{page_title(page)}](../{page}.ipynb)"
+    link += f", `{variant}`" if variant else ""
     cells = (
         link,
         *_cost(longest),
-        record.get("device", ""),
-        record.get("finished", "")[:10].replace("-", UNBROKEN_DASH),
-        f"`{record['commit']}`" if record.get("commit") else "",
+        longest.get("device") or "",
+        (longest.get("finished") or "")[:10].replace("-", UNBROKEN_DASH),
+        f"`{longest['commit']}`" if longest.get("commit") else "",
     )
     return cells, longest["seconds"], longest.get("peak_bytes", 0)
 

@@ -17,6 +17,7 @@ __all__ = ["Table", "cost_card", "disk_mib", "duration", "minus", "table"]
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 LINE = 16  # letters that stay on one line of a cell
+SENTENCE = 50  # a cell with more letters gets lines of twice the length
 
 
 class Table:
@@ -98,7 +99,7 @@ def cost_card(run: Run, *stages: str) -> Table:
             "code": record["commit"] or "—",
         })
     memory = peak_memory_gib()
-    note = f"This notebook needed at most {memory:.1f} GiB of memory." if memory else ""
+    note = f"Up to this cell, the notebook needed {memory:.1f} GiB of memory." if memory else ""
     return Table(pd.DataFrame(rows), note)
 
 
@@ -153,7 +154,8 @@ def _unbroken(cell: Any) -> str:
     A table that is wider than its page scrolls sideways.
     """
     text = re.sub(r"(?<= ±) | (?=±)|(?<=,) (?=[^\[\]]*\])", NO_BREAK, minus(str(cell)))
-    lines = textwrap.wrap(text, LINE, break_long_words=False, break_on_hyphens=False)
+    width = LINE if len(text) <= SENTENCE else 2 * LINE
+    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
     return " ".join(line.replace(" ", NO_BREAK) for line in lines)
 
 

@@ -25,7 +25,22 @@ CEILINGS = {
 }
 NOTHING = "*Nothing has been measured: run `make bench`, then build these pages again.*"
 ALT = "Small panels: how rate, time and memory of each part change with its size."
-COLUMNS = 3
+COLUMNS = 2
+LEGEND = "Blue: time or rate (left axis). Orange, dashed: peak memory (right axis)."
+LEAST_MB = 1.0  # below, memory is noise and not drawn
+CURVES = {
+    "thresholds": "Threshold and AUPRC over volumes",
+    "training_batch": "cDDPM step, paper size, bfloat16",
+    "training_size": "cDDPM step, batch 4, bfloat16",
+    "draem_batch": "DRAEM anomalies",
+    "simplex_batch": "Simplex noise",
+    "items_subjects": "Training slices from the store",
+    "open_subjects": "Opening the store",
+    "loader_workers": "Loader of training slices",
+    "evaluation_voxels": "Evaluation of a volume",
+    "evaluation_processes": "Evaluation of several volumes",
+}
+"""What the curves of the benchmarks show."""
 
 
 def fill_speed(text: str, folder: Path) -> str:
@@ -40,7 +55,7 @@ def fill_speed(text: str, folder: Path) -> str:
     parts = [machine_words(found), rows_table(found["rows"]), missed_words(found["rows"])]
     if found["growth"]:
         growth_figure(found["growth"]).savefig(folder / FIGURE)
-        parts += ["## How it grows", f"```{{image}} {FIGURE}\n:alt: {ALT}\n```"]
+        parts += ["## How it grows", LEGEND, f"```{{image}} {FIGURE}\n:alt: {ALT}\n```"]
     return text.replace(MARK, "\n\n".join(parts))
 
 
@@ -65,8 +80,12 @@ def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
         "" if target is None else f"{sign} {number(target)}{met}",
         "" if row.get("floor") is None else number(row["floor"]),
         "; ".join(peers),
-        memory if limit is None else f"{memory} (≤ {limit:.0f})",
+        memory if limit is None else f"{memory} (≤ {limit:.0f}) {_kept(row)}",
     )
+
+
+def _kept(row: Mapping[str, Any]) -> str:
+    return "✓" if row["memory_mb"] <= row["memory_target_mb"] else "✗"
 
 
 def projection_table(rows: Sequence[Mapping[str, Any]], config: Config) -> str:
@@ -119,14 +138,16 @@ def missed_words(rows: Sequence[Mapping[str, Any]]) -> str:
 def growth_figure(series: Sequence[Mapping[str, Any]]) -> Figure:
     """A panel for each curve; where memory was measured, it is dashed, on an axis of its own."""
     lines = -(-len(series) // COLUMNS)
-    figure, axes = new_figure(lines, COLUMNS, (9, 2.3 * lines))
+    figure, axes = new_figure(lines, COLUMNS, (8, 2.3 * lines))
     for ax, one in zip(axes.flat, series, strict=False):
         ax.plot(one["x"], one["y"], marker="o", ms=4, color=PALETTE[0])
-        ax.set(title=one["key"].replace("_", ", "), xlabel=one["axis"], ylabel=one["unit"])
+        ax.set(title=CURVES.get(one["key"], one["key"]), xlabel=one["axis"], ylabel=one["unit"])
         ax.set_ylim(0, None)
         if max(one["x"]) > 50 * max(min(one["x"]), 1):
             ax.set_xscale("log")
-        if one.get("memory_mb") and any(one["memory_mb"]):
+        else:
+            ax.xaxis.get_major_locator().set_params(integer=True)
+        if max(one.get("memory_mb") or [0]) > LEAST_MB:
             twin = ax.twinx()
             twin.plot(one["x"], one["memory_mb"], "--", color=PALETTE[1], marker="s", ms=3)
             twin.set_ylim(0, None)

@@ -99,7 +99,7 @@ def test_results_as_table_and_as_json(sadm: Sadm, tmp_path: Path) -> None:
     row |= {"mean": 0.31, "sd": 0.1, "low": 0.25, "high": 0.37, "n": 14}
     write_results(tmp_path / "evaluation", pd.DataFrame([row]))
     code, out, _ = sadm("results", "--run-dir", str(tmp_path))
-    assert code == 0 and "cDDPM" in out and "31.00 ± 10.00 [25.0, 37.0]" in out
+    assert code == 0 and "cDDPM" in out and "31.0 ± 10.0 [25.0, 37.0]" in out
     code, out, _ = sadm("results", "--json", "--run-dir", str(tmp_path))
     assert code == 0 and json.loads(out)["rows"][0]["mean"] == 0.31
 

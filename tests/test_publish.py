@@ -10,7 +10,9 @@ from typing import Any
 import nbformat
 import pytest
 import yaml
+from pybtex.database import parse_file
 
+from sadm_utils.bibliography import AuthorYear
 from sadm_utils.book import plan_book
 from sadm_utils.execute import PACKAGE
 from sadm_utils.execution_times import (
@@ -106,6 +108,14 @@ def test_copies_for_colab_install_the_book_and_run_what_comes_before(tmp_path: P
     assert "sadm run" not in cells["01_data_preparation"]
     assert "3:00 min" in cells["04_cddpm_training"]
     assert "sadm run 05 -p ANNOTATIONS atlas_v2" in cells["06_evaluation"]
+
+
+def test_the_bibliography_names_sources_as_the_text_does() -> None:
+    entries = parse_file(ROOT / "book" / "references.bib").entries
+    labels = dict(zip(entries, AuthorYear().format_labels(entries.values()), strict=True))
+    assert labels["behrendt2024sadm"] == "Behrendt et al., 2024"
+    assert labels["nichol2021improved"] == "Nichol and Dhariwal, 2021"
+    assert len(set(labels.values())) == len(labels), "two sources with one name"
 
 
 def test_colab_opens_the_published_copy() -> None:

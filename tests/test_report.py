@@ -33,7 +33,7 @@ def test_table_breaks_no_number_and_cuts_no_sentence():
     cells = ["58.55 ± 0.78 [-6.1, 60.9]", sentence, "a few words"]
     html = table(pd.DataFrame({"a": cells}))._repr_html_()
     assert "58.55\u00a0±\u00a00.78 [−6.1,\u00a060.9]" in html and "a\u00a0few\u00a0words" in html
-    assert "A\u00a0sentence\u00a0that is\u00a0longer" in html
+    assert "A\u00a0sentence\u00a0that\u00a0is\u00a0longer\u00a0than any" in html
     assert sentence in html.replace("\u00a0", " ") and "overflow-x: auto" in html
 
 

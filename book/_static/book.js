@@ -23,8 +23,10 @@ function widenTables() {
 // What scrolls can be reached and scrolled by keyboard, and fades at the right while there is more.
 function makeScrollable() {
   const boxes =
-    ".pst-scrollable-table-container, .wide-figure, .cell_output .output, .cell_output .output > div, pre";
+    ".pst-scrollable-table-container, .wide-figure, .cell_output .output, " +
+    ".cell_output .output > div, pre, div.math mjx-container";
   for (const box of document.querySelectorAll(`article :is(${boxes})`)) {
+    box.classList.remove("more");
     if (!["auto", "scroll"].includes(getComputedStyle(box).overflowX)) continue;
     if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
     if (!box.dataset.watched) box.addEventListener("scroll", () => showMore(box));
@@ -42,13 +44,28 @@ function fit() {
   makeScrollable();
 }
 
+// A comma or period stays on the line of the formula before it.
+function holdPunctuation() {
+  for (const formula of document.querySelectorAll("article span.math")) {
+    const [mark] = formula.nextSibling?.nodeValue?.match(/^[.,;:!?)\]]+/) ?? [];
+    if (!mark) continue;
+    const box = document.createElement("span");
+    box.className = "held";
+    formula.nextSibling.nodeValue = formula.nextSibling.nodeValue.slice(mark.length);
+    formula.replaceWith(box);
+    box.append(formula, mark);
+  }
+}
+
 addEventListener("load", () => {
   boxWideFigures();
   fit();
+  globalThis.MathJax?.startup?.promise.then(fit); // formulas have a width only now
 });
 addEventListener("resize", fit);
 addEventListener("toggle", fit, true); // what was folded has a width only now
 addEventListener("DOMContentLoaded", () => {
+  holdPunctuation();
   // Its entries are no list items to a screen reader, so it is no list.
   for (const list of document.querySelectorAll(".citation-list")) list.removeAttribute("role");
 });

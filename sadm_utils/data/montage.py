@@ -22,6 +22,8 @@ from sadm_utils.errors import UserError
 TEMPLATE_COLOR, BRAIN_COLOR, LESION_COLOR = (255, 160, 0), (60, 170, 255), (255, 50, 60)
 CUT_MM = (2.0, -18.0, 12.0)
 """Where the planes cut a healthy brain (MNI millimeters); a lesion is cut where it is largest."""
+ENLARGED, LINE = 3, 2
+"""Pixels a voxel, and pixels of an outline: two that are a voxel apart can be told apart."""
 
 _STYLE = """
 body { background: #111; color: #ddd; font: 13px sans-serif; margin: 1em; }
@@ -55,11 +57,12 @@ def subject_picture(registered: Registered) -> np.ndarray:
         cut = np.array([size.argmax() for size in sizes])
     panels = []
     for axis in range(3):
-        panel = np.repeat(_plane(gray, axis, cut)[..., None] * 255, 3, axis=2).astype(np.uint8)
+        panel = np.repeat(_enlarged(_plane(gray, axis, cut))[..., None] * 255, 3, axis=2)
+        panel = panel.astype(np.uint8)
         outlines = [(template.mask, TEMPLATE_COLOR), (inside, BRAIN_COLOR)]
         for mask, color in [*outlines, *([(lesion, LESION_COLOR)] if lesion is not None else [])]:
-            plane = _plane(mask, axis, cut)
-            panel[plane & ~ndimage.binary_erosion(plane)] = color
+            plane = _enlarged(_plane(mask, axis, cut))
+            panel[plane & ~ndimage.binary_erosion(plane, iterations=LINE)] = color
         panels.append(panel)
     height = max(panel.shape[0] for panel in panels)
     padded = [
@@ -67,6 +70,10 @@ def subject_picture(registered: Registered) -> np.ndarray:
         for p in panels
     ]
     return np.concatenate(padded, axis=1)
+
+
+def _enlarged(plane: np.ndarray) -> np.ndarray:
+    return plane.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1)
 
 
 def write_page(out: Path, table: pd.DataFrame) -> Path:

@@ -64,18 +64,18 @@ def format_value(
     percent: bool = True,
     places: int = 4,
 ) -> str:
-    """Write ``58.55 ± 0.78 [56.1, 60.9]``; parts that are ``nan`` are left out.
+    """Write ``58.6 ± 0.8 [56.1, 60.9]``; parts that are ``nan`` are left out.
 
     What is no percentage has so many ``places`` after the point.
     """
     if math.isnan(mean):
         return NOTHING
-    factor, digits = (100, (2, 1)) if percent else (1, (places, places))
-    text = f"{factor * mean:.{digits[0]}f}"
+    factor, digits = (100, 1) if percent else (1, places)
+    text = f"{factor * mean:.{digits}f}"
     if not math.isnan(sd):
-        text += f" ± {factor * sd:.{digits[0]}f}"
+        text += f" ± {factor * sd:.{digits}f}"
     if not (math.isnan(low) or math.isnan(high)):
-        text += f" [{factor * low:.{digits[1]}f}, {factor * high:.{digits[1]}f}]"
+        text += f" [{factor * low:.{digits}f}, {factor * high:.{digits}f}]"
     return text
 
 

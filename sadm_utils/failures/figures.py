@@ -72,6 +72,9 @@ def false_alarms(broken: Broken) -> Figure:
         values = frame[frame["method"] == method].set_index("damage")["marked_ml"].reindex(names)
         shown = np.maximum(values, LEAST_ML)  # nothing at all has a bar, too
         ax.barh(place + 0.2 - 0.4 * number, shown, 0.36, color=PALETTE[number], label=method)
+        for at, ml in zip(place + 0.2 - 0.4 * number, values, strict=True):
+            if ml == 0:
+                ax.text(1.1 * LEAST_ML, at, "0", va="center", fontsize="small")
     ax.set_yticks(place, [DAMAGES[name].short for name in names])
     ax.set(xscale="log", xlabel="marked in a healthy brain, ml")
     ax.set_xlim(left=LEAST_ML / 2)
@@ -131,9 +134,9 @@ def damages_words(broken: Broken, method: str = METHOD) -> str:
     dice = rest["sick: Dice in %"]
     if dice.notna().any():
         worst = rest.loc[dice.idxmin()]
+        before, after = (f"{v['sick: Dice in %']:.0f}\N{NO-BREAK SPACE}%" for v in (intact, worst))
         words += (
-            f" In the sick brain the Dice is {intact['sick: Dice in %']:.0f} %, and lowest, "
-            f"{worst['sick: Dice in %']:.0f} %, with *{worst['scan']}*."
+            f" In the sick brain the Dice is {before}, and lowest, {after}, with *{worst['scan']}*."
         )
     return words
 

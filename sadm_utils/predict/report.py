@@ -94,8 +94,8 @@ def summary(record: dict[str, Any]) -> str:
     share = min(brain["examined_ml"] / max(brain["volume_ml"], 1e-9), 1.0)
     text = (
         f"{record['method']}, trained with the annotations {record['annotations']}, scored "
-        f"{brain['examined_ml']:.0f} ml of brain ({share:.0%} of it; the rest lies outside of the "
-        "models' field of view). "
+        f"{brain['examined_ml']:.0f} ml of brain ({100 * share:.0f} % of it; the rest lies outside "
+        "of the models' field of view). "
     )
     if record["threshold"] is None:
         return text + (
@@ -104,8 +104,8 @@ def summary(record: dict[str, Any]) -> str:
         )
     return text + (
         f"From the threshold {record['threshold']:.3f} on, {numbers['marked_ml']:.1f} ml "
-        f"({numbers['marked_share']:.1%}) in {numbers['regions']} regions are marked. Healthy "
-        "brains have marked voxels, too."
+        f"({100 * numbers['marked_share']:.1f} %) in {numbers['regions']} regions are marked. "
+        "Healthy brains have marked voxels, too."
     )
 
 

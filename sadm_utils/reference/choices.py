@@ -161,7 +161,7 @@ CHOICES = (
     ),
     Choice(
         "Data range of SSIM", NOT_SAID, "the larger one of the two volumes",
-        "{evaluation.ssim_range} (0: the larger one of the two volumes)", SAME,
+        "{evaluation.ssim_range}, where 0 is the larger one of the two volumes", SAME,
         "tests/evaluation/test_anomaly_map.py::test_the_data_range_may_be_fixed",
     ),
     Choice(

@@ -113,7 +113,7 @@ DEFECTS = (
         "every threshold, from one sort", "%", ceiling_dice,
     ),
     Defect(
-        "Hausdorff distance", "in voxels", "in mm", "voxels, mm", surface_distance,
+        "Hausdorff distance", "in voxels, read as mm", "in mm", "mm", surface_distance,
     ),
     Defect(
         "SSIM", "variances as differences of large numbers in 32 bits",

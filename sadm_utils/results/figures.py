@@ -15,6 +15,7 @@ from sadm_utils.results.paper import PARTS_OF_THE_CURVE, Row, row_name
 from sadm_utils.viz.style import MARKERS, PALETTE, new_figure, styled
 
 PAPER = "#777777"
+COLUMNS = 3  # of a legend: a phone shows the left half of a wide figure
 SOURCES = ("", "pii", "draem", "brats21", "atlas_v2")
 Points = Mapping[tuple[str, Row, str], Cell]
 """Cells by (variant, row, test set), as from :meth:`Measured.cells`."""
@@ -211,4 +212,4 @@ def _legend(figure: Figure, axes: Any) -> None:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             named.setdefault(label, handle)
     if named:
-        figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=5)
+        figure.legend(named.values(), named.keys(), loc="outside upper left", ncols=COLUMNS)

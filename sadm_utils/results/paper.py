@@ -15,7 +15,9 @@ import pandas as pd
 
 Row = tuple[str, str]
 """(method, annotations): a row of the table, e.g. ``("SADM_res", "draem")`` or ``("AE", "")``."""
-TEST_SETS = {"Brats21": "BRATS (tumors)", "ATLAS": "ATLAS (strokes)", "DRAEM": "DRAEM (synthetic)"}
+TEST_SETS = {
+    "Brats21": "Brats21 (tumors)", "ATLAS": "ATLAS (strokes)", "DRAEM": "DRAEM (synthetic)",
+}  # fmt: skip
 """The paper's test sets by their names in this book, and how a page calls them."""
 METRICS = ("best_dice", "auprc")
 OWN_SET = {"brats21": "Brats21", "atlas_v2": "ATLAS", "draem": "DRAEM"}

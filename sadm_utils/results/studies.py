@@ -71,8 +71,9 @@ def found(study: Study, sweep: Measured) -> str:
             clear, noise, missing = _compare(study, values, row, variant)
             sentences.append(_sentence(study, row, variant, clear, noise, missing))
             sure, count = sure + len(clear), count + len(clear) + len(noise)
+    verb = "is" if sure == 1 else "are"
     summary = (
-        f"{sure} of {count} differences are more than noise over subjects; about one in twenty "
+        f"{sure} of {count} differences {verb} more than noise over subjects; about one in twenty "
         "would look so if nothing made a difference, and somewhat more with few subjects."
     )
     return " ".join([f"**Found.** {' '.join(sentences)}", summary])

@@ -98,7 +98,8 @@ def _data(about: Mapping[str, Any]) -> str:
 
 def _commits(about: Mapping[str, Any]) -> str:
     names = [f"`{name[:12]}`" for name in about.get("commits") or ["unknown"]]
-    return f"commit{'s' if len(names) > 1 else ''} {listed(names)}"
+    changed = " (+: with changed files)" if any(name.endswith("+`") for name in names) else ""
+    return f"commit{'s' if len(names) > 1 else ''} {listed(names)}{changed}"
 
 
 def _devices(about: Mapping[str, Any]) -> str:

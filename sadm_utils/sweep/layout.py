@@ -140,7 +140,7 @@ def _latex(part: pd.DataFrame, metrics: Sequence[str]) -> str:
 
 
 def _cell(text: str) -> str:
-    """``58.55 ± 0.78 [56.1, 60.9]`` with the interval small."""
+    """``58.6 ± 0.8 [56.1, 60.9]`` with the interval small."""
     value, bracket, interval = text.partition(" [")
     small = rf" {{\scriptsize [{interval}}}" if bracket else ""
     return _escape(value) + small

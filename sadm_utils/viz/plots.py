@@ -120,6 +120,7 @@ def history_panels(
             value, name = levels[column]
             ax.axhline(value, color="0.4", linestyle=":", label=name)
         ax.set(xlabel="epoch", ylabel=label, ylim=(0, None))
+        ax.xaxis.get_major_locator().set_params(integer=True)
         if len(histories) > 1 or (levels and column in levels):
             ax.legend()
     return figure

@@ -81,7 +81,8 @@ def _draw(
     low, high = _limits(plane, kind) if limits is None else limits
     drawn = ax.imshow(plane.T, origin="lower", cmap=KINDS[kind][0], vmin=low, vmax=high)
     if seg is not None and np.any(seg > 0) and not np.all(seg > 0):
-        ax.contour((seg > 0).T, levels=[0.5], colors=CONTOUR, linewidths=1.2)
+        color = "black" if kind == "signed" else CONTOUR
+        ax.contour((seg > 0).T, levels=[0.5], colors=color, linewidths=1.2)
     _bare(ax)
     ax.set_title(title)
     return drawn

@@ -43,7 +43,7 @@ WIDE_CODE = """() => [...document.querySelectorAll('article pre')]
         .reduce((a, b) => a.length > b.length ? a : b))"""
 # What goes on beyond its box fades there, and a figure that was drawn for a phone has no box.
 UNMARKED = """() => [...document.querySelectorAll(
-        'article :is(.pst-scrollable-table-container, .wide-figure, pre)')]
+        'article :is(.pst-scrollable-table-container, .wide-figure, pre, div.math mjx-container)')]
     .filter(e => ['auto', 'scroll'].includes(getComputedStyle(e).overflowX)
         && e.scrollWidth > e.clientWidth + 2 && !e.classList.contains('more'))
     .map(e => e.tagName + ' ' + e.className + ': ' + e.textContent.trim().slice(0, 40))

@@ -29,8 +29,8 @@ ROWS = pd.DataFrame(
 
 
 def test_values_are_percentages():
-    assert format_value(0.5855, 0.0078, 0.561, 0.609) == "58.55 ± 0.78 [56.1, 60.9]"
-    assert format_value(0.5855) == "58.55"
+    assert format_value(0.5855, 0.0078, 0.561, 0.609) == "58.6 ± 0.8 [56.1, 60.9]"
+    assert format_value(0.5855) == "58.6"
     assert format_value(0.0312, 0.001, percent=False) == "0.0312 ± 0.0010"
     assert format_value(float("nan")) == "–"
 
@@ -42,10 +42,10 @@ def test_table_layout():
     ]  # fmt: skip
     assert table["method"].tolist() == ["cDDPM", "SADM_res"]
     assert table["annotations"].tolist() == ["–", "draem"]
-    assert table.loc[0, "Brats21 ⌈Dice⌉"] == "58.55 ± 0.78 [56.1, 60.9]"
-    assert table.loc[1, "ATLAS ⌈Dice⌉"] == "27.78" and table.loc[1, "Brats21 AUPRC"] == "–"
+    assert table.loc[0, "Brats21 ⌈Dice⌉"] == "58.6 ± 0.8 [56.1, 60.9]"
+    assert table.loc[1, "ATLAS ⌈Dice⌉"] == "27.8" and table.loc[1, "Brats21 AUPRC"] == "–"
     short = results_table(ROWS, ["auprc"], ["Brats21"], interval=False)
-    assert short.values.tolist() == [["cDDPM", "–", "59.09 ± 0.91"]]
+    assert short.values.tolist() == [["cDDPM", "–", "59.1 ± 0.9"]]
     with pytest.raises(ValueError, match="sd"):
         results_table(ROWS.drop(columns="sd"))
 
@@ -70,7 +70,7 @@ def test_text_and_markdown():
     assert to_markdown(table).splitlines()[:3] == [
         "| method | annotations | Brats21 ⌈Dice⌉ | ATLAS ⌈Dice⌉ |",
         "| :-- | :-- | --: | --: |",
-        "| cDDPM | – | 58.55 ± 0.78 | – |",
+        "| cDDPM | – | 58.6 ± 0.8 | – |",
     ]
 
 

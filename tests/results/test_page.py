@@ -100,7 +100,7 @@ def test_verdicts_are_written_with_both_differences(root):
     assert unrun[1:3] == ["**not run** (paper +10.5)", "no order in the paper"]
     counts = tally_table({"all": judged}).splitlines()[2]
     cells = [cell.strip() for cell in counts.strip("|").split("|")]
-    assert cells[:2] == ["all", "BRATS (tumors)"] and cells[4] == "1"
+    assert cells[:2] == ["all", "Brats21 (tumors)"] and cells[4] == "1"
     assert int(cells[2]) == sum(map(int, cells[3:]))
 
 
@@ -116,7 +116,7 @@ def test_reversed_pairs_are_listed(root):
 def test_the_paper_s_own_misses_are_told_without_a_sweep():
     text = rivals_words(None)
     assert "- trained on draem, tested on DRAEM (synthetic): ⌈Dice⌉ DRAEM-Net (draem) +3.0" in text
-    assert "tested on BRATS (tumors): ⌈Dice⌉ SADM_res (draem) +1.7; AUPRC SADM_res" in text
+    assert "tested on Brats21 (tumors): ⌈Dice⌉ SADM_res (draem) +1.7; AUPRC SADM_res" in text
     assert "cDDPM +1.4 (within noise)" in text and "+58.9, and 6 more; AUPRC" in text
 
 

@@ -70,7 +70,7 @@ def test_words_follow_from_the_numbers(root, sweeps):
         "within noise on ATLAS, MSLUB and DRAEM." in text
     )
     assert "SADM_res (draem), coarse against simplex: within noise on Brats21, ATLAS," in text
-    assert "1 of 16 differences are more than noise" in text
+    assert "1 of 16 differences is more than noise" in text
 
 
 def test_words_turn_with_the_sign_and_tell_what_was_not_run(root, sweeps):

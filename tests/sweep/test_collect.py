@@ -209,7 +209,7 @@ def test_layout_follows_the_paper() -> None:
         "BRATS ⌈Dice⌉", "BRATS AUPRC", "ATLAS ⌈Dice⌉", "ATLAS AUPRC", "DRAEM ⌈Dice⌉",
         "DRAEM AUPRC",
     ]  # fmt: skip
-    assert table["BRATS ⌈Dice⌉"][1] == "58.55 ± 0.78 [56.1, 60.9]"
+    assert table["BRATS ⌈Dice⌉"][1] == "58.6 ± 0.8 [56.1, 60.9]"
     assert table["ATLAS ⌈Dice⌉"][1] == "–"
 
 
@@ -222,7 +222,7 @@ def test_latex_is_a_document_with_equal_rows() -> None:
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert {line.count(" & ") for line in rows[1:]} == {7} and len(rows) == 2 + 7
     assert rows[0].count(r"\multicolumn{2}") == 3 and r"\cmidrule(lr){3-4}" in text
-    assert r"SADM\_res & BRATS" in text and r"58.55 $\pm$ 0.78 {\scriptsize [56.1, 60.9]}" in text
+    assert r"SADM\_res & BRATS" in text and r"58.6 $\pm$ 0.8 {\scriptsize [56.1, 60.9]}" in text
     assert all(sign not in text for sign in ("±", "⌈", "–")) and r"95 \%" in text
 
 
