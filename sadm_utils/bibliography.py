@@ -1,4 +1,4 @@
-"""A Sphinx extension: the bibliography names a source as the text does, ``Behrendt et al., 2024``."""
+"""A Sphinx extension: a bibliography whose labels are those of the text, author and year."""
 
 from __future__ import annotations
 
