@@ -124,7 +124,7 @@ def reconstruct_slices(
 ) -> torch.Tensor:
     """Reconstruct slices (N, 1, H, W) in [0, 1] from each noise level: float32 (L, N, 1, H, W).
 
-    The noise is a pure function of the seed and of the place of a slice in the batch list.
+    The noise is a pure function of the seed, of the size of the batches, and of a slice's place.
     """
     target = next(model.parameters()).device
     parts = []
