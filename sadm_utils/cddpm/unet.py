@@ -97,10 +97,10 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """Map (B, in, H, W) and the activated embedding (B, E) to (B, out, H', W')."""
-        h = self.conv1(self._resize(F.silu(self.norm1(x))))
-        scale, shift = self.film(embedding)[:, :, None, None].chunk(2, dim=1)
-        h = torch.addcmul(shift, self.norm2(h), 1 + scale)
-        return self.skip(self._resize(x)) + self.conv2(F.silu(h))
+        h = self.conv1(self._resize(self.norm1.activated(x)))
+        scale, shift = self.film(embedding).chunk(2, dim=1)
+        h = self.norm2.activated(h, scale, shift)
+        return self.skip(self._resize(x)) + self.conv2(h)
 
 
 class SelfAttention(nn.Module):
@@ -231,7 +231,7 @@ class UNet(nn.Module):
             if block.resample is None:
                 h = torch.cat([h, skips.pop()], dim=1)
             h = block(h, embedding)
-        return self.head(F.silu(self.head_norm(h)))
+        return self.head(self.head_norm.activated(h))
 
 
 def _mlp(in_features: int, out_features: int) -> nn.Sequential:

@@ -29,6 +29,51 @@ def test_values_and_gradients_equal(groups: int, dtype: torch.dtype, tolerance: 
         assert ((ours.float() - expected).abs().max() / scale) < tolerance
 
 
+@pytest.mark.parametrize("modulated", [False, True])
+@pytest.mark.parametrize("groups", [1, 4, 12])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.03)])
+def test_the_activated_norm_equals_its_steps(
+    groups: int, dtype: torch.dtype, tolerance: float, modulated: bool
+) -> None:
+    torch.manual_seed(groups)
+    x, upstream = 0.5 + torch.randn(3, 12, 10, 6), torch.randn(3, 12, 10, 6)
+    film = [torch.randn(3, 12).to(dtype).requires_grad_() for _ in range(2 * modulated)]
+    norm = GroupNorm(groups, 12)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+
+    def gradients(image: torch.Tensor, fast: bool) -> list[torch.Tensor]:
+        image = image.requires_grad_()
+        if fast:
+            y = norm.activated(image, *film)
+        else:
+            y = F.group_norm(image, groups, norm.weight, norm.bias, norm.eps)
+            if modulated:
+                scale, shift = (part.float()[..., None, None] for part in film)
+                y = y * (1 + scale) + shift
+            y = F.silu(y)
+        loss = (y.float() * upstream).sum()
+        return [y, *torch.autograd.grad(loss, [image, norm.weight, norm.bias, *film])]
+
+    last = x.to(dtype, memory_format=torch.channels_last)
+    exact = gradients(last.detach().float().contiguous(), False)
+    for ours, expected in zip(gradients(last, True), exact, strict=True):
+        expected = expected.float()
+        assert ((ours.float() - expected).abs().max() / expected.abs().max()) < tolerance
+    slow = norm.activated(x, *(part.float() for part in film))
+    assert (slow - exact[0]).abs().max() < (1e-4 if dtype == torch.float32 else 0.1)
+
+
+def test_the_activated_norm_keeps_its_input_only() -> None:
+    """For the gradient: the image that came in, and what is small."""
+    norm = GroupNorm(2, 4)
+    x = torch.randn(2, 4, 8, 8).to(memory_format=torch.channels_last).requires_grad_()
+    kept: list[torch.Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        norm.activated(x, torch.zeros(2, 4), torch.zeros(2, 4))
+    assert [t.data_ptr() == x.data_ptr() for t in kept if t.numel() == x.numel()] == [True]
+
+
 def test_only_channels_last_images_take_the_fast_path() -> None:
     norm, x = GroupNorm(2, 4), torch.randn(2, 4, 8, 8)
     assert "NativeGroupNorm" in norm(x).grad_fn.name()
