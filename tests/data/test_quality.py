@@ -11,7 +11,9 @@ import pytest
 from sadm_utils.data.brain import BrainMask, load_template
 from sadm_utils.data.montage import (
     BRAIN_COLOR,
+    ENLARGED,
     LESION_COLOR,
+    LINE,
     TEMPLATE_COLOR,
     contact_sheet,
     draw_subject,
@@ -79,29 +81,40 @@ def registered(shift: int = 0, lesion: bool = False) -> Registered:
     )  # fmt: skip
 
 
+WIDTHS = np.cumsum([233, 197, 197]) * ENLARGED
+"""Where the sagittal, the coronal and the axial plane of the template end (pixels)."""
+HEIGHT = 233 * ENLARGED
+
+
+def outline(width: int, height: int) -> int:
+    """Pixels of the outline of a rectangle (voxels)."""
+    width, height = width * ENLARGED, height * ENLARGED
+    return width * height - (width - 2 * LINE) * (height - 2 * LINE)
+
+
 def count(picture: np.ndarray, color: tuple[int, int, int]) -> int:
     return int((picture == np.array(color, np.uint8)).all(-1).sum())
 
 
 def test_picture_shows_planes_and_outlines() -> None:
     fits, moved = subject_picture(registered()), subject_picture(registered(shift=8))
-    assert fits.dtype == np.uint8 and fits.shape == (233, 233 + 197 + 197, 3)
+    assert fits.dtype == np.uint8 and fits.shape == (HEIGHT, WIDTHS[-1], 3)
     assert count(fits, BRAIN_COLOR) > 1000 and count(fits, TEMPLATE_COLOR) == 0, "it lies over it"
     assert count(moved, TEMPLATE_COLOR) > 300 and count(fits, LESION_COLOR) == 0
     sick = subject_picture(registered(lesion=True))
-    assert count(sick, LESION_COLOR) == 2 * (20 + 10 - 2) * 2 + 2 * (20 + 20 - 2)
+    assert count(sick, LESION_COLOR) == 2 * outline(20, 10) + outline(20, 20)
 
 
 def test_left_is_left_and_up_is_up() -> None:
     scan = registered()
     scan.image[:60] = 0  # the left hemisphere's side, x < -38 mm
-    axial = subject_picture(scan)[:, 233 + 197 :]
+    axial = subject_picture(scan)[:, WIDTHS[1] :]
     half = axial.shape[1] // 2
     assert axial[:, :half].mean() < 0.8 * axial[:, half:].mean()
     scan = registered()
     scan.image[:, :, 94:] = 0
-    coronal = subject_picture(scan)[:, 233 : 233 + 197].mean(-1)
-    assert coronal[:110].mean() < 0.5 * coronal[110:].mean()
+    coronal = subject_picture(scan)[:, WIDTHS[0] : WIDTHS[1]].mean(-1)
+    assert coronal[: 110 * ENLARGED].mean() < 0.5 * coronal[110 * ENLARGED :].mean()
 
 
 def test_facts(tmp_path: Path) -> None:
@@ -128,7 +141,7 @@ def test_page_and_sheet(tmp_path: Path) -> None:
     assert page.index("IXI b") < page.index("IXI a") < page.index("IXI c"), "flagged ones first"
     assert "3 subjects registered, 1 stand out, 1 failed" in page
     assert "&lt;d&gt;: is &lt;empty&gt;" in page and "http" not in page
-    assert contact_sheet(tmp_path, count=2, columns=1).shape == (466, 627, 3)
+    assert contact_sheet(tmp_path, count=2, columns=1).shape == (2 * HEIGHT, WIDTHS[-1], 3)
     with pytest.raises(UserError, match="holds no pictures"):
         write_manifest(tmp_path / "none", [records[0]])
         contact_sheet(tmp_path / "none")
