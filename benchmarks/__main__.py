@@ -17,12 +17,13 @@ from benchmarks import (
     growth,
     items,
     preparation,
+    profiles,
     reconstruction,
     synthesis,
     training,
 )
 from benchmarks.ceilings import all_ceilings
-from benchmarks.results import Found, Row, table, write
+from benchmarks.results import Found, Profile, Row, table, write
 
 GROUPS: dict[str, Callable[[bool], Iterator[Found]]] = {
     "synthesis": synthesis.synthesis,
@@ -37,6 +38,7 @@ GROUPS: dict[str, Callable[[bool], Iterator[Found]]] = {
     "evaluation": evaluation.volume,
     "thresholds": evaluation.thresholds,
     "growth": growth.growth,
+    "profiles": profiles.profiles,
 }
 RESULTS = Path(__file__).parent / "results.json"
 
@@ -89,6 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _brief(one: Found) -> str:
     if isinstance(one, Row):
         return f"{one.title} {one.value:.4g} {one.unit}"
+    if isinstance(one, Profile):
+        parts = (f"{kind} {share:.0%}" for kind, share in one.shares.items())
+        return f"{one.title} {one.seconds:.3g} s: {', '.join(parts)}"
     return f"{one.key} {[float(f'{y:.3g}') for y in one.y]} {one.unit}"
 
 

@@ -1,4 +1,4 @@
-"""What was measured: rows of the table, series of a figure, and the file that keeps both."""
+"""What was measured: rows of a table, series of a figure, profiles; and the file of them."""
 
 from __future__ import annotations
 
@@ -90,7 +90,17 @@ class Series:
     memory_mb: list[float] = field(default_factory=list)
 
 
-Found = Row | Series
+@dataclass(frozen=True)
+class Profile:
+    """Seconds of one piece of work, and the share of each kind of operation (they sum to 1)."""
+
+    key: str
+    title: str
+    seconds: float
+    shares: dict[str, float]
+
+
+Found = Row | Series | Profile
 
 
 def peer(name: str, value: float, ratio: float, note: str = "") -> Peer:
@@ -164,24 +174,27 @@ def _commit() -> str:
 
 
 def write(path: Path, found: list[Found], ceilings: dict[str, float], update: bool) -> None:
-    """Write rows and series as JSON; with ``update`` keep those that were not measured now.
+    """Write all as JSON; with ``update`` keep those that were not measured now.
 
     Each row carries the machine state it was measured in, as rows may come from several runs.
     """
     state = machine()
-    rows, series = [], []
+    rows, series, profiles = [], [], []
     for one in found:
         record = {k: v for k, v in dataclasses.asdict(one).items() if v not in (None, [], {}, ())}
         if isinstance(one, Row):
             rows.append({**record, "met": one.met, "of_floor": one.of_floor, "load": state["load"],
                          "date": state["date"], "commit": state["commit"]})
         else:
-            series.append({**record, "date": state["date"], "commit": state["commit"]})
+            where = profiles if isinstance(one, Profile) else series
+            where.append({**record, "date": state["date"], "commit": state["commit"]})
     if update and path.exists():
         old = json.loads(path.read_text())
         rows, series = _merged(old["rows"], rows), _merged(old["growth"], series)
+        profiles = _merged(old.get("profiles", []), profiles)
         ceilings = {**old["ceilings"], **ceilings}
-    tree = {"machine": state, "ceilings": ceilings, "rows": rows, "growth": series}
+    tree = {"machine": state, "ceilings": ceilings, "rows": rows, "growth": series,
+            "profiles": profiles}  # fmt: skip
     path.write_text(json.dumps(tree, indent=1, ensure_ascii=False) + "\n")
 
 

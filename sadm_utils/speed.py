@@ -27,6 +27,11 @@ NOTHING = "*Nothing has been measured: run `make bench`, then build these pages 
 ALT = "Small panels: how rate, time and memory of each part change with its size."
 COLUMNS = 2
 LEGEND = "Blue: time or rate (left axis). Orange, dashed: peak memory (right axis)."
+PROFILES = (
+    "## Where the time of a step goes\n\nShares of the operations, from PyTorch's profiler. What a "
+    "convolution costs is its arithmetic: a step that is nearly all convolutions can only become "
+    "faster with a faster machine, or with fewer of them."
+)
 LEAST_MB = 1.0  # below, memory is noise and not drawn
 CURVES = {
     "thresholds": "Threshold and AUPRC over volumes",
@@ -53,6 +58,8 @@ def fill_speed(text: str, folder: Path) -> str:
     found = json.loads(path.read_text())
     text = text.replace(PROJECTION, projection_table(found["rows"], load_config("paper")))
     parts = [machine_words(found), rows_table(found["rows"]), missed_words(found["rows"])]
+    if found.get("profiles"):
+        parts += [PROFILES, profile_table(found["profiles"])]
     if found["growth"]:
         growth_figure(found["growth"]).savefig(folder / FIGURE)
         parts += ["## How it grows", LEGEND, f"```{{image}} {FIGURE}\n:alt: {ALT}\n```"]
@@ -106,6 +113,16 @@ def projection_table(rows: Sequence[Mapping[str, Any]], config: Config) -> str:
             lines.append((title, *shown))
     head = ("training", "epochs × images", "10¹⁵ operations", "days here", "minutes on the card")
     return markdown(head, lines) if lines else NOTHING
+
+
+def profile_table(profiles: Sequence[Mapping[str, Any]]) -> str:
+    """Percent of the time that each kind of operation takes, a row for each profile."""
+    kinds = list(profiles[0]["shares"])
+    lines = (
+        (one["title"], *(f"{100 * one['shares'].get(kind, 0):.0f} %" for kind in kinds))
+        for one in profiles
+    )
+    return markdown(("work", *kinds), lines)
 
 
 def number(value: float) -> str:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import peers
 from benchmarks.__main__ import GROUPS, main, parse
 from benchmarks.inputs import brain_volume
 from benchmarks.measure import Timing, interleave, ratio
+from benchmarks.profiles import REST, kind_of, shares
 from benchmarks.results import Row, peer, table
 from sadm_utils.evaluation.anomaly_map import reconstruction_map
 from sadm_utils.evaluation.metrics import volume_metrics
@@ -42,6 +44,22 @@ def test_quick_preparation(tmp_path: Path) -> None:
     rows = {row["key"]: row for row in json.loads(file.read_text())["rows"]}
     assert rows.keys() == {"stored_slices", "registered_scan"}
     assert all(row["value"] > 0 for row in rows.values()) and rows["stored_slices"]["peers"]
+
+
+def test_profile_finds_where_the_time_goes() -> None:
+    image, weight = torch.randn(4, 16, 64, 64), torch.randn(64, 16, 3, 3)
+    seconds, found = shares(lambda: torch.relu(torch.conv2d(image, weight)))
+    assert sum(found.values()) == pytest.approx(1) and seconds > 0
+    assert found["convolutions"] > 0.5 > found[REST] > 0 == found["optimizer"]
+    assert kind_of("aten::_fused_adamw_") == "optimizer" and kind_of("aten::mul") == REST
+    assert kind_of("aten::native_group_norm") == "normalization"
+
+
+def test_profiles_are_written(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    main(["profiles", "--quick", "--out", str(file)])
+    found = json.loads(file.read_text())["profiles"]
+    assert len(found) == 5 and all(one["shares"]["convolutions"] > 0.1 for one in found)
 
 
 def test_update_keeps_the_other_rows(tmp_path: Path) -> None:

@@ -17,6 +17,9 @@ FOUND = {
     "machine": {"date": "2026-01-02 03:04", "processor": "X", "threads": 2, "torch": "2"},
     "ceilings": {"copy_gb_s": 12.0},
     "rows": [ROW, {**ROW, "title": "Blur", "met": True}, {"title": "B", "value": 1, "unit": "s"}],
+    "profiles": [
+        {"title": "A step", "seconds": 2.0, "shares": {"convolutions": 0.764, "rest": 0.236}},
+    ],
     "growth": [CURVE, {**CURVE, "memory_mb": [10, 20]}],
 }
 
@@ -33,6 +36,7 @@ def test_page_holds_figures_misses_and_the_picture(root):
     text = speed.fill_speed(f"before {speed.MARK} after", root)
     assert "12,346 images/s | ≥ 20,000 ✗ | 50,000 | NumPy 385 (× 32.1) | 12 (≤ 250)" in text
     assert "1 of 2 targets are met. Missed: Noise." in text
+    assert "| A step | 76 % | 24 % |" in text
     assert "| B | 1 s |  |  |  |  |" in text
     assert speed.FIGURE in text and (root / speed.FIGURE).stat().st_size > 1000
     assert text.startswith("before ") and text.endswith(" after")
