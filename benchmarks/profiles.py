@@ -16,8 +16,8 @@ from benchmarks.results import Profile
 
 KINDS = {
     "convolutions": ("conv",),
-    "normalization": ("norm",),
-    "products of matrices": ("addmm", "bmm", "aten::mm", "attention", "linear"),
+    "normalization": ("_norm", "norm_", "lastnorm"),
+    "products of matrices": ("addmm", "bmm", "aten::mm", "attention", "aten::linear"),
     "optimizer": ("adam",),
     "copies": ("copy", "clone", "contiguous", "aten::cat", "fill_", "zero_"),
 }

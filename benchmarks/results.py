@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks.measure import Timing
+from sadm_utils.runs import git_commit
 
 
 @dataclass(frozen=True)
@@ -169,11 +169,7 @@ def _processor() -> str:
 @cache
 def _commit() -> str:
     """The commit at the first call: what is written into the file later would read as a change."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+    return git_commit() or "unknown"
 
 
 def write(path: Path, found: list[Found], ceilings: dict[str, float], update: bool) -> None:

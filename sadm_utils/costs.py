@@ -48,7 +48,7 @@ DISK_GIB = {"smoke": 0.5, "demo": 0.6, "paper": 60.0}
 
 
 def read_timings(folder: Path) -> dict[str, dict[str, Any]]:
-    """Durations and peak memory that a run folder has on record; empty if there are none."""
+    """Duration, peak memory, end, device and commit by notebook; empty if none is on record."""
     try:
         return json.loads((folder / "timings.json").read_text())
     except (OSError, ValueError):

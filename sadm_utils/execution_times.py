@@ -8,6 +8,7 @@ from typing import Any
 
 from sadm_utils.costs import SITE, read_timings
 from sadm_utils.equations import page_title
+from sadm_utils.execute import notebook_names
 from sadm_utils.progress import clock, gigabytes
 from sadm_utils.publish import read_records
 
@@ -28,13 +29,16 @@ def execution_table(run_dir: Path) -> str:
     """Markdown: a row for each executed notebook of a run, then the sum.
 
     A notebook that ran again and found its stages finished took seconds; what the stages took is
-    in ``timings.json``, which keeps the longer of the two.
+    in ``timings.json``, which keeps the longer of the two, with its device, date and commit.
     """
     from sadm_utils.reference.page import markdown  # it loads the chapters, in seconds
 
     timings = read_timings(run_dir)
     rows, total, peak = [], 0.0, 0
+    chapters = notebook_names()
     for path in sorted((run_dir / "executed").glob("[0-9]*.ipynb")):
+        if path.stem.partition("-")[0] not in chapters:
+            continue  # a notebook of the reader's own, or one that has another name now
         found = read_records([path]) if path.stem.count(".") == 0 else []
         if not found:
             continue

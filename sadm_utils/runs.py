@@ -153,7 +153,8 @@ def default_run_dir(profile: str, data_dir: Path | None = None) -> Path:
 
 def git_commit() -> str:
     """Short commit of the checkout, with a plus sign if it has changes; empty outside of git."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
+    words = ["describe", "--always", "--exclude=*", "--dirty=+"]  # no tags: a page links to it
+    command = ["git", "-C", str(Path(__file__).parent), *words]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

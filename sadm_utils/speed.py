@@ -75,8 +75,8 @@ def rows_table(rows: Sequence[Mapping[str, Any]]) -> str:
 def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
     unit = row["unit"]
     target, limit = row.get("target"), row.get("memory_target_mb")
-    sign = "≥" if row.get("higher") else "≤"
-    met = {None: "", True: " ✓", False: " ✗"}[row.get("met")]
+    higher = row.get("higher")
+    met = target is not None and (row["value"] >= target if higher else row["value"] <= target)
     peers = [
         f"{p['name']} {number(p['value'])} (× {number(p['ratio'])})" for p in row.get("peers", ())
     ]
@@ -84,15 +84,16 @@ def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         row["title"],
         f"{number(row['value'])} {unit}",
-        "" if target is None else f"{sign} {number(target)}{met}",
+        "" if target is None else f"{'≥' if higher else '≤'} {number(target)} {_sign(met)}",
         "" if row.get("floor") is None else number(row["floor"]),
         "; ".join(peers),
-        memory if limit is None else f"{memory} (≤ {limit:.0f}) {_kept(row)}",
+        memory if limit is None or not memory
+        else f"{memory} (≤ {limit:.0f}) {_sign(row['memory_mb'] <= limit)}",
     )
 
 
-def _kept(row: Mapping[str, Any]) -> str:
-    return "✓" if row["memory_mb"] <= row["memory_target_mb"] else "✗"
+def _sign(met: bool) -> str:
+    return "✓" if met else "✗"
 
 
 def projection_table(rows: Sequence[Mapping[str, Any]], config: Config) -> str:
@@ -153,7 +154,7 @@ def missed_words(rows: Sequence[Mapping[str, Any]]) -> str:
 
 @styled
 def growth_figure(series: Sequence[Mapping[str, Any]]) -> Figure:
-    """A panel for each curve; where memory was measured, it is dashed, on an axis of its own."""
+    """A panel for each curve; memory from a megabyte on is dashed, on an axis of its own."""
     lines = -(-len(series) // COLUMNS)
     figure, axes = new_figure(lines, COLUMNS, (8, 2.3 * lines))
     for ax, one in zip(axes.flat, series, strict=False):

@@ -17,6 +17,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from sadm_utils import book, execute, lock, website
 from sadm_utils.book import (
     ANNOTATIONS,
+    KEPT,
     absent_sources,
     common_parameters,
     pages_of,
@@ -143,6 +144,7 @@ def test_runs_then_reuses_then_runs_what_is_missing(
     timings = json.loads((run_dir / "timings.json").read_text())
     assert set(timings) == {"01_first", "02_second-five"}
     assert all(t["seconds"] > 0 and t["peak_bytes"] > 2**20 for t in timings.values())
+    assert all(set(t) == set(KEPT) for t in timings.values())
 
     assert run_plan(plan, run_dir, "smoke") == ["01_first", "02_second-five"]
     assert "reused" in capsys.readouterr().out

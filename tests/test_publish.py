@@ -10,9 +10,7 @@ from typing import Any
 import nbformat
 import pytest
 import yaml
-from pybtex.database import parse_file
 
-from sadm_utils.bibliography import AuthorYear
 from sadm_utils.book import plan_book
 from sadm_utils.execute import PACKAGE
 from sadm_utils.execution_times import (
@@ -111,7 +109,10 @@ def test_copies_for_colab_install_the_book_and_run_what_comes_before(tmp_path: P
 
 
 def test_the_bibliography_names_sources_as_the_text_does() -> None:
-    entries = parse_file(ROOT / "book" / "references.bib").entries
+    database = pytest.importorskip("pybtex.database")
+    from sadm_utils.bibliography import AuthorYear
+
+    entries = database.parse_file(ROOT / "book" / "references.bib").entries
     labels = dict(zip(entries, AuthorYear().format_labels(entries.values()), strict=True))
     assert labels["behrendt2024sadm"] == "Behrendt et al., 2024"
     assert labels["nichol2021improved"] == "Nichol and Dhariwal, 2021"
@@ -128,13 +129,15 @@ def test_execution_times_take_the_training_and_not_the_second_run(tmp_path: Path
     executed(tmp_path / "executed", "01_data_preparation", seconds=5.0)
     executed(tmp_path / "executed", "05_sadm_training-brats21")
     executed(tmp_path / "executed", "06_evaluation.failed")
-    long = {"seconds": 600.0, "peak_bytes": 3 * 2**30}
+    executed(tmp_path / "executed", "03_mine")
+    long = {"seconds": 600.0, "peak_bytes": 3 * 2**30, "device": "A", "commit": "f00",
+            "finished": "2026-01-01T00:00"}  # fmt: skip
     timings = {"01_data_preparation": long, "site": {"seconds": 30.0, "peak_bytes": 1}}
     (tmp_path / "timings.json").write_text(json.dumps(timings))
     text = fill_execution_times(MARK, tmp_path)
     lines = text.replace(UNBROKEN_SPACE, " ").replace(UNBROKEN_DASH, "-").splitlines()
-    assert "../notebooks/01_data_preparation.ipynb" in lines[2]
-    assert "| 10:00 min | 3.0 GiB" in lines[2]
+    assert "[1. Data: from a scan to slices](../notebooks/01_data_preparation.ipynb)" in lines[2]
+    assert "| 10:00 min | 3.0 GiB | A | 2026-01-01 | `f00` |" in lines[2]
     assert "`brats21` | 1:01 min | 1.0 GiB | CPU, 2 threads | 2026-01-02 | `abc1234+`" in lines[3]
     assert "these pages" in lines[4] and lines[5].startswith("| **together** | 11:31 min | 3.0 GiB")
     assert len(lines) == 6

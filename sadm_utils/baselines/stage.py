@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from sadm_utils.baselines.method import Baseline, ReconstructionBaseline
-from sadm_utils.baselines.registry import METHODS, method_class, title
+from sadm_utils.baselines.registry import method_class, title
 from sadm_utils.baselines.training import load_baseline, settings_of, stage_name
 from sadm_utils.config import to_dict
 from sadm_utils.data.stage import healthy, open_data
@@ -187,11 +187,6 @@ def load_maps(run: Run, name: str, test_set: str) -> dict[str, np.ndarray]:
     with np.load(file, allow_pickle=False) as arrays:
         kinds = {key: np.uint8 if key in ("mask", "seg") else np.float32 for key in arrays.files}
         return {key: arrays[key].astype(kind) for key, kind in kinds.items()}
-
-
-def finished_baselines(run: Run) -> list[str]:
-    """Names of the methods whose evaluation is finished in the run, in the table's order."""
-    return [n for n in METHODS if (run.path / evaluation_name(n) / "record.json").exists()]
 
 
 def baseline_results(run: Run, name: str) -> tuple[pd.DataFrame, dict[str, Any]]:

@@ -17,17 +17,17 @@ from scipy import ndimage
 from sadm_utils.data.brain import Template, load_template
 from sadm_utils.data.io import write_atomic
 from sadm_utils.data.scan import Registered
-from sadm_utils.errors import UserError
 
 TEMPLATE_COLOR, BRAIN_COLOR, LESION_COLOR = (255, 160, 0), (60, 170, 255), (255, 50, 60)
 CUT_MM = (2.0, -18.0, 12.0)
 """Where the planes cut a healthy brain (MNI millimeters); a lesion is cut where it is largest."""
 ENLARGED, LINE = 3, 2
-"""Pixels a voxel, and pixels of an outline: two that are a voxel apart can be told apart."""
+"""Pixels a voxel, and pixels of an outline: two that are a voxel apart can be told apart. The page
+shows a pixel a voxel, and leads to the picture."""
 
 _STYLE = """
 body { background: #111; color: #ddd; font: 13px sans-serif; margin: 1em; }
-figure { display: inline-block; margin: 3px; width: 330px; vertical-align: top; }
+figure { display: inline-block; margin: 3px; width: min(627px, 100%); vertical-align: top; }
 img { width: 100%; display: block; image-rendering: auto; }
 figcaption { padding: 2px; } .flag { color: #ffb347; } .failed { color: #ff6b6b; }
 """
@@ -106,29 +106,6 @@ def write_page(out: Path, table: pd.DataFrame) -> Path:
     return out / "quality.html"
 
 
-def contact_sheet(out: str | Path, count: int = 12, columns: int = 3) -> np.ndarray:
-    """Pictures of the first subjects of a prepared data set as one array, uint8 (H, W, 3).
-
-    Subjects that stand out come first, as on the page.
-
-    Raises
-    ------
-    UserError
-        The folder holds no pictures.
-    """
-    table = pd.read_csv(Path(out) / "manifest.csv", keep_default_na=False)
-    table = table[table["error"] == ""]
-    table = table.sort_values("flags", key=lambda flags: flags == "", kind="stable")
-    files = [f for f in (Path(out) / picture for picture in table["picture"]) if f.is_file()]
-    if not files:
-        raise UserError(f"{out} holds no pictures of subjects: run 'sadm prepare' again.")
-    pictures = [(images.imread(file)[..., :3] * 255).astype(np.uint8) for file in files[:count]]
-    blank = np.zeros_like(pictures[0])
-    pictures += [blank] * (-len(pictures) % columns)
-    rows = [pictures[i : i + columns] for i in range(0, len(pictures), columns)]
-    return np.concatenate([np.concatenate(row, axis=1) for row in rows], axis=0)
-
-
 def _middle(template: Template) -> np.ndarray:
     """Voxel at :data:`CUT_MM`; the center of the brain in a template that has none there."""
     cut = np.rint(np.linalg.solve(template.affine, [*CUT_MM, 1.0])[:3]).astype(int)
@@ -150,7 +127,8 @@ def _figure(row: pd.Series) -> str:
     caption = html.escape(f"{row['set']} {row['subject']}")
     source = html.escape(quote(row["picture"]), quote=True)
     return (
-        f"<figure><img loading='lazy' src='{source}' alt='{caption}'><figcaption>{caption}<br>"
+        f"<figure><a href='{source}'><img loading='lazy' src='{source}' alt='{caption}'></a>"
+        f"<figcaption>{caption}<br>"
         f"{numbers}{f'<br><span class=flag>{flag}</span>' if flag else ''}</figcaption></figure>"
     )
 

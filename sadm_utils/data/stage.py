@@ -15,7 +15,7 @@ from sadm_utils.data.prepare import PrepareSettings, prepare_source
 from sadm_utils.data.slices import SliceDataset
 from sadm_utils.data.sources import split_kinds
 from sadm_utils.data.splits import find_overlaps
-from sadm_utils.data.store import COLUMNS, Store, Volumes, build_store, open_store
+from sadm_utils.data.store import MANIFEST_VERSION, Store, Volumes, build_store, open_store
 from sadm_utils.errors import UserError
 from sadm_utils.runs import Run, Stage, compute_once
 
@@ -81,7 +81,7 @@ def data_stage(run: Run, folder: Path) -> Stage:
     if run.data_dir is None:
         sources["simulation"] = _digest(folder / RECORD)
     header = {"DATA_DIR": str(run.data_dir or ""), "data": settings, "sources": sources,
-              "columns": COLUMNS}  # fmt: skip
+              "columns": MANIFEST_VERSION}  # fmt: skip
     return run.stage("data", header, seeded=False)
 
 

@@ -25,11 +25,13 @@ from sadm_utils.data.workers import run_parallel
 from sadm_utils.errors import UserError
 
 __all__ = [
-    "COLUMNS", "Store", "Volumes", "build_store", "load_subject", "open_store", "process_files",
+    "MANIFEST_VERSION", "Store", "Volumes", "build_store", "load_subject", "open_store",
+    "process_files",
 ]  # fmt: skip
 
-COLUMNS = 2
-"""Counts the changes of the manifest's columns: a store with others is made anew."""
+MANIFEST_VERSION = 2
+"""Counts the changes of the manifest's columns. A store with others is made anew, and so is what
+was trained from it."""
 
 Progress = Callable[[int, int], None]
 
@@ -245,4 +247,4 @@ def _fingerprint(frame: pd.DataFrame, settings: dict) -> dict:
             if file:
                 status = Path(file).stat()
                 inputs.append([file, status.st_size, status.st_mtime_ns, int(row["label"])])
-    return {"settings": settings, "inputs": inputs, "columns": COLUMNS}
+    return {"settings": settings, "inputs": inputs, "columns": MANIFEST_VERSION}

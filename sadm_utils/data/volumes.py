@@ -122,10 +122,13 @@ def open_store(path: str | Path) -> Store:
     Raises
     ------
     UserError
-        There is none, or it was left unfinished.
+        There is none, it was left unfinished, or an older version of this book made it.
     """
     path = Path(path)
     file = path / "manifest.csv"
     if not file.is_file():
         raise UserError(f"{path} holds no finished slice store (manifest.csv): run notebook 01.")
-    return Store(path, pd.read_csv(file, dtype={"subject": str, "split": str}))
+    manifest = pd.read_csv(file, dtype={"subject": str, "split": str})
+    if "image_sha256" not in manifest:
+        raise UserError(f"{path} was made by an older version of this book: run notebook 01 again.")
+    return Store(path, manifest)

@@ -78,10 +78,10 @@ def _method_words(study: Study, values: pd.DataFrame, row: Row) -> str:
         text += f"; even {label[variants[-2]]} are below all by more than noise"
     else:
         text += f"; from {label[enough]} on, what is missing to all is within noise"
-    above = [v for v in variants if _above_base(values, row, v)]
-    if not above:
-        return f"{text}; with no number is it above cDDPM by more than noise."
-    return f"{text}; above cDDPM by more than noise with {words.listed([label[v] for v in above])}."
+    sides = {v: _against_reconstruction(values, row, v) for v in variants}
+    above, below = ([label[v] for v in variants if sides[v] == side] for side in (1, -1))
+    text += f"; above cDDPM by more than noise with {words.listed(above) if above else 'none'}"
+    return f"{text}, below with {words.listed(below)}." if below else f"{text}."
 
 
 def _noise(gap: Interval) -> str:
@@ -95,6 +95,7 @@ def _below_all(study: Study, values: pd.DataFrame, row: Row, variant: str) -> bo
     return any(gap is not None and verdict(gap) < 0 for gap in gaps)
 
 
-def _above_base(values: pd.DataFrame, row: Row, variant: str) -> bool:
+def _against_reconstruction(values: pd.DataFrame, row: Row, variant: str) -> int:
+    """1 if the row is clearly better than the cDDPM, -1 if it is clearly worse, else 0."""
     gap = difference(values, (variant, *row), (variant, *UNSUPERVISED))
-    return gap is not None and verdict(gap) > 0
+    return 0 if gap is None else verdict(gap)

@@ -168,6 +168,13 @@ def test_unfit_file_stops_the_build_and_leaves_no_store(data_dir, fault):
     assert not list(out.glob(".*")) and not (out / "MSLUB_test_image.npy").exists()
 
 
+def test_store_of_an_older_version_is_refused(data_dir):
+    manifest, out = build(data_dir)
+    manifest.drop(columns="image_sha256").to_csv(out / "manifest.csv", index=False)
+    with pytest.raises(UserError, match="older version of this book: run notebook 01 again"):
+        open_store(out)
+
+
 def test_unfit_file_is_reported_from_a_worker_process(data_dir):
     (data_dir / "Test/MSLUB/t1/s0_t1.nii.gz").write_bytes(b"")
     with pytest.raises(UserError, match="s0_t1.nii.gz is empty"):
