@@ -17,13 +17,13 @@ from benchmarks.results import Profile
 KINDS = {
     "convolutions": ("conv",),
     "normalization": ("_norm", "norm_", "lastnorm"),
-    "products of matrices": ("addmm", "bmm", "aten::mm", "attention", "aten::linear"),
+    "matrix products": ("addmm", "bmm", "aten::mm", "attention", "aten::linear"),
     "optimizer": ("adam",),
     "copies": ("copy", "clone", "contiguous", "aten::cat", "fill_", "zero_"),
 }
 """Parts of the names of PyTorch's operations; what has none of them is ``REST``."""
 
-REST = "element by element, and the rest"
+REST = "the rest"
 
 
 def kind_of(operation: str) -> str:

@@ -14,6 +14,7 @@ from sadm_utils.reference.page import markdown
 from sadm_utils.runs import project_root
 from sadm_utils.viz.style import PALETTE, new_figure, styled
 
+SPACE = "\u00a0"  # lines do not break here
 MARK, FIGURE = "<!-- table of speed -->", "growth.png"
 PROJECTION = "<!-- projection -->"
 CARD_RATE, CARD_SHARE = 989e12, 0.3  # an H100's data sheet, bfloat16 without sparsity; kept busy
@@ -78,17 +79,20 @@ def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
     higher = row.get("higher")
     met = target is not None and (row["value"] >= target if higher else row["value"] <= target)
     peers = [
-        f"{p['name']} {number(p['value'])} (× {number(p['ratio'])})" for p in row.get("peers", ())
+        f"{p['name']} {number(p['value'])} (×{SPACE}{number(p['ratio'])})"
+        for p in row.get("peers", ())
     ]
+    sign = "≥" if higher else "≤"
     memory = "" if row.get("memory_mb") is None else f"{row['memory_mb']:.0f}"
     return (
         row["title"],
         f"{number(row['value'])} {unit}",
-        "" if target is None else f"{'≥' if higher else '≤'} {number(target)} {_sign(met)}",
+        "" if target is None else f"{sign}{SPACE}{number(target)}{SPACE}{_sign(met)}",
         "" if row.get("floor") is None else number(row["floor"]),
         "; ".join(peers),
-        memory if limit is None or not memory
-        else f"{memory} (≤ {limit:.0f}) {_sign(row['memory_mb'] <= limit)}",
+        memory
+        if limit is None or not memory
+        else f"{memory} (≤{SPACE}{limit:.0f}){SPACE}{_sign(row['memory_mb'] <= limit)}",
     )
 
 

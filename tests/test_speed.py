@@ -33,7 +33,7 @@ def root(tmp_path, monkeypatch):
 
 def test_page_holds_figures_misses_and_the_picture(root):
     (root / "benchmarks" / "results.json").write_text(json.dumps(FOUND))
-    text = speed.fill_speed(f"before {speed.MARK} after", root)
+    text = speed.fill_speed(f"before {speed.MARK} after", root).replace(speed.SPACE, " ")
     assert "12,346 images/s | ≥ 20,000 ✗ | 50,000 | NumPy 385 (× 32.1) | 12 (≤ 250) ✓ |" in text
     assert "1 of 2 targets are met. Missed: Noise." in text
     assert "| A step | 76 % | 24 % |" in text

@@ -39,7 +39,9 @@ def run(tmp_path):
         np.save(folder / f"{split}_image.npy", (0.5 * brain).astype(np.float16))
         for part, values in (("mask", brain), ("seg", 0 * brain)):
             np.save(folder / f"{split}_{part}.npy", values)
-        rows = pd.DataFrame({"split": split, "row": [0, 1], "subject": ["a", "b"], "label": 0})
+        rows = pd.DataFrame(
+            {"split": split, "row": [0, 1], "subject": ["a", "b"], "label": 0, "image_sha256": "x"}
+        )
         rows.to_csv(folder / "manifest.csv", index=False)
         return {"hash": "x"}
 
