@@ -96,7 +96,8 @@ class Progress(pl.Callback):
         speed = (done - self.first_epoch) / max(seconds, 1e-6)
         left = (self.train_config.epochs - done) / speed
         self.show(
-            f"epoch {done:.1f} of {self.train_config.epochs} · loss {loss:.4f} · "
+            f"epoch {done:.1f}".removesuffix(".0")
+            + f" of {self.train_config.epochs} · loss {loss:.4f} · "
             f"{_minutes(self.stage.seconds)} spent · {_minutes(left)} left"
         )
         share = done / self.train_config.epochs

@@ -70,11 +70,11 @@ def false_alarms(broken: Broken) -> Figure:
     ax, place = axes[0, 0], np.arange(len(names))[::-1]
     for number, method in enumerate(METHODS):
         values = frame[frame["method"] == method].set_index("damage")["marked_ml"].reindex(names)
-        shown = np.maximum(values, LEAST_ML)  # nothing at all has a bar, too
+        shown = np.maximum(values, LEAST_ML).where(values > 0)
         ax.barh(place + 0.2 - 0.4 * number, shown, 0.36, color=PALETTE[number], label=method)
         for at, ml in zip(place + 0.2 - 0.4 * number, values, strict=True):
             if ml == 0:
-                ax.text(1.1 * LEAST_ML, at, "0", va="center", fontsize="small")
+                ax.text(1.1 * LEAST_ML / 2, at, "0", va="center", fontsize="small")
     ax.set_yticks(place, [DAMAGES[name].short for name in names])
     ax.set(xscale="log", xlabel="marked in a healthy brain, ml")
     ax.set_xlim(left=LEAST_ML / 2)
@@ -122,12 +122,13 @@ def damages_words(broken: Broken, method: str = METHOD) -> str:
     table = damages_table(broken, method)
     intact, rest = table.iloc[0], table.iloc[1:]
     loud = rest.loc[rest["healthy: marked, ml"].idxmax()]
-    more = int((rest["healthy: marked, ml"] > 2 * intact["healthy: marked, ml"]).sum())
+    limit = max(2 * intact["healthy: marked, ml"], LEAST_ML)  # twice nothing is nothing
+    more = int((rest["healthy: marked, ml"] > limit).sum())
     fewer = int((rest["healthy: marked, ml"] < intact["healthy: marked, ml"]).sum())
     words = (
         f"In the healthy brain {method} marks {intact['healthy: marked, ml']:.1f} ml when the scan "
-        f"is {INTACT}. {more} of {len(rest)} damages more than double that; the loudest is "
-        f"*{loud['scan']}* with {loud['healthy: marked, ml']:,.0f} ml."
+        f"is {INTACT}. With {more} of {len(rest)} damages it marks more than {limit:.1f} ml; the "
+        f"loudest is *{loud['scan']}* with {loud['healthy: marked, ml']:,.0f} ml."
     )
     if fewer:
         words += f" With {fewer} of them it marks less: there, the map gives no hint of the damage."

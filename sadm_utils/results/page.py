@@ -104,19 +104,33 @@ def cells_table(sweep: Measured, test_set: str) -> str:
     head = ["method", "trained on"]
     head += [f"{METRIC_NAMES[m]} {what}" for m in METRICS for what in ("paper", "here", "gap")]
     columns = {m: (paper_values(m), sweep.cells(m)) for m in METRICS}
-    lines = []
-    for row in paper_rows():
-        line = [row[0], row[1] or NOTHING]
-        for theirs, ours in columns.values():
-            line += _cell(theirs[row, test_set], ours.get((sweep.variants[0], row, test_set)))
-        lines.append(line)
+    lines = [[row[0], row[1] or NOTHING] for row in paper_rows()]
+    for theirs, ours in columns.values():
+        here = [ours.get((sweep.variants[0], row, test_set)) for row in paper_rows()]
+        paper = [theirs[row, test_set] for row in paper_rows()]
+        best = max(mean for mean, _ in paper), max((c.mean for c in here if c), default=None)
+        for line, there, cell in zip(lines, paper, here, strict=True):
+            line += _cell(there, cell, best)
     return markdown(head, lines)
 
 
-def _cell(paper: tuple[float, float], cell: Cell | None) -> tuple[str, str, str]:
-    """The paper as it is printed there, this book, and the gap."""
-    gap = NOTHING if cell is None else f"{100 * (cell.mean - paper[0]):+.1f}"
-    return f"{100 * paper[0]:.2f} ± {100 * paper[1]:.2f}", words.percent(cell), gap
+def _cell(
+    paper: tuple[float, float], cell: Cell | None, best: tuple[float, float | None]
+) -> tuple[str, str, str]:
+    """The paper as it is printed there, this book, and the gap; the best of a column is bold."""
+    there = f"{100 * paper[0]:.2f}", f" ± {100 * paper[1]:.2f}"
+    if cell is None:
+        return _bold(*there, paper[0] == best[0]), NOTHING, NOTHING
+    mean, _, spread = words.percent(cell).partition(" ")
+    return (
+        _bold(*there, paper[0] == best[0]),
+        _bold(mean, f" {spread}", cell.mean == best[1]),
+        f"{100 * (cell.mean - paper[0]):+.1f}",
+    )
+
+
+def _bold(value: str, rest: str, best: bool) -> str:
+    return f"**{value}**{rest}" if best else f"{value}{rest}"
 
 
 def others(sweep: Measured) -> dict[str, pd.DataFrame]:
@@ -152,7 +166,7 @@ def orderings_section(sweep: Measured) -> str:
     """The three families row by row, the count over all pairs, and those that are reversed."""
     families = {
         "Each method against cDDPM": orderings.against_base(),
-        "Adding the residual map: SADM against its Unet": orderings.against_counterpart(),
+        "Adding the reconstruction map: SADM against its Unet": orderings.against_counterpart(),
         "Training on the tested kind against another kind": orderings.own_against_other(),
     }
     judged = {title: judge(pairs, sweep) for title, pairs in families.items()}
@@ -192,6 +206,15 @@ def family_table(pairs: Sequence[Pair], judged: Sequence[Judged]) -> str:
     for pair in pairs:
         line = lines.setdefault((pair.a, pair.b), {})
         line[pair.test_set] = _verdict_cell(by_pair.get(pair))
+    if all(len(line) == 1 for line in lines.values()):  # else a table of dashes
+        return markdown(
+            ("difference", "tested on", "verdict"),
+            (
+                [f"{row_name(a)} − {row_name(b)}", TEST_SETS[name], cell]
+                for (a, b), line in lines.items()
+                for name, cell in line.items()
+            ),
+        )
     return markdown(
         ("difference", *TEST_SETS.values()),
         (

@@ -48,7 +48,7 @@ def scan_and_map(
         axes[0, column].set_title(f"slice {k}")
     for row, label in enumerate(("scan", "reconstruction", "anomaly map")):
         axes[row, 0].set_ylabel(label)
-    figure.colorbar(drawn, ax=axes[2, :], shrink=0.9, label="score", pad=0.01)
+    figure.colorbar(drawn, ax=axes[2, :], shrink=0.9, label="score", pad=0.01, extend="max")
     return figure
 
 
@@ -83,7 +83,7 @@ def three_planes(
         ax.axvline(point[across[0]], color=CONTOUR, linewidth=0.5, alpha=0.6)
         ax.axhline(point[across[1]], color=CONTOUR, linewidth=0.5, alpha=0.6)
         ax.set_title(PLANES[axis])
-    figure.colorbar(drawn, ax=axes[0, :], shrink=0.8, label="score", pad=0.01)
+    figure.colorbar(drawn, ax=axes[0, :], shrink=0.8, label="score", pad=0.01, extend="max")
     return figure
 
 

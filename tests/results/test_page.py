@@ -53,6 +53,8 @@ def test_a_cell_has_the_paper_ours_with_spread_and_interval_and_the_gap(root):
         "cDDPM", "–", "58.55 ± 0.78", "60.8 ± 0.1 [59.8, 61.8]", "+2.2",
         "59.09 ± 0.91", "61.3 ± 0.1 [60.3, 62.3]", "+2.2",
     ]  # fmt: skip
+    bold = [cell for cell in table.split("|") if "**" in cell]  # the best of each column
+    assert bold[:2] == [" **62.8** ± 0.1 [61.8, 63.8] ", " **62.5** ± 0.1 [61.5, 63.5] "]
     assert line_of(table, "AE")[2:5] == ["39.16 ± 0.64", "–", "–"], "not run"
     assert len(table.splitlines()) == 2 + 22
 
@@ -102,6 +104,13 @@ def test_verdicts_are_written_with_both_differences(root):
     cells = [cell.strip() for cell in counts.strip("|").split("|")]
     assert cells[:2] == ["all", "Brats21 (tumors)"] and cells[4] == "1"
     assert int(cells[2]) == sum(map(int, cells[3:]))
+
+
+def test_a_family_with_one_test_set_a_line_has_no_columns_of_dashes(filled):
+    section = filled.split("### Training on the tested kind against another kind")[1]
+    table = section.split("\n\n")[1].splitlines()
+    assert table[0] == "| difference | tested on | verdict |" and len(table) > 20
+    assert all("| Brats21 (" in x or "| ATLAS (" in x or "| DRAEM (" in x for x in table[2:])
 
 
 def test_reversed_pairs_are_listed(root):
