@@ -4,8 +4,10 @@ Conventions, the same in every function:
 
 * A *lesion* is a piece of the truth, a *finding* a piece of the prediction. Pieces are connected
   by faces, edges or corners (26 neighbors), so that touching voxels are never two lesions.
-* A lesion is *hit*, and a finding is *right*, when it shares at least ``OVERLAP`` voxels with the
-  other side. One is the mildest rule: it asks whether a reader would have been led to the place.
+* A finding is *right* when at least ``SHARE`` of its voxels lie in lesions: one that covers half of
+  the brain leads nobody anywhere, whatever it touches.
+* A lesion is *hit* when a right finding shares at least ``OVERLAP`` voxels with it. One is the
+  mildest rule: it asks whether a reader would have been led to the place.
 * Nothing is cleaned up: a single stray voxel is a finding.
 * Lesions are sorted by their volume into the classes of `SIZES`. A right finding belongs to the
   class of the largest lesion that it touches, a wrong one to that of its own volume.
@@ -20,6 +22,7 @@ from scipy import ndimage
 
 NAN = float("nan")
 OVERLAP = 1
+SHARE = 0.1
 SIZES = {"small": (0.0, 1.0), "medium": (1.0, 10.0), "large": (10.0, np.inf)}
 """Volumes of each class in ml, the upper end not included; 1 and 10 ml are balls of 12 and 27 mm.
 """
@@ -84,13 +87,16 @@ def find_pieces(mask: np.ndarray, voxel_ml: float) -> Pieces:
 
 
 def count_lesions(
-    prediction: Pieces, truth: Pieces, overlap: int = OVERLAP
+    prediction: Pieces, truth: Pieces, overlap: int = OVERLAP, share: float = SHARE
 ) -> dict[str, LesionCounts]:
     """Match findings with lesions: the counts of ``all`` sizes and of each class of `SIZES`."""
     both = (prediction.labels > 0) & (truth.labels > 0)
     pairs = np.stack([prediction.labels[both], truth.labels[both]])
+    voxels = np.bincount(prediction.labels.ravel(), minlength=prediction.volumes.size + 1)
+    inside = np.bincount(pairs[0], minlength=voxels.size)
+    apt = inside >= share * voxels
     pairs, shared = np.unique(pairs, axis=1, return_counts=True)
-    findings, lesions = pairs[:, shared >= overlap] - 1
+    findings, lesions = pairs[:, (shared >= overlap) & apt[pairs[0]]] - 1
     hit = np.zeros(truth.volumes.size, bool)
     hit[lesions] = True
     touched = np.zeros(prediction.volumes.size)

@@ -24,8 +24,8 @@ def truth() -> np.ndarray:
     return mask
 
 
-def counted(prediction: np.ndarray, truth: np.ndarray, overlap: int = 1) -> dict:
-    return count_lesions(*(find_pieces(m, VOXEL_ML) for m in (prediction, truth)), overlap)
+def counted(prediction: np.ndarray, truth: np.ndarray, *rule: float) -> dict:
+    return count_lesions(*(find_pieces(m, VOXEL_ML) for m in (prediction, truth)), *rule)
 
 
 def measured(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -73,8 +73,8 @@ def test_one_finding_over_many_lesions_and_many_over_one():
 
 
 def test_a_right_finding_is_sorted_by_its_lesion_and_a_wrong_one_by_itself(truth):
-    everything = np.ones_like(truth)  # 2048 ml, hits all three lesions
-    found = counted(everything, truth)
+    everything = np.ones_like(truth)  # 2048 ml, touches all three lesions
+    found = counted(everything, truth, 1, 0.0)
     assert found["all"] == LesionCounts(3, 3, 1, 1)
     assert found["large"] == LesionCounts(1, 1, 1, 1)
     # A class whose lesions were hit by the finding of another class has no precision of its own.
@@ -83,6 +83,21 @@ def test_a_right_finding_is_sorted_by_its_lesion_and_a_wrong_one_by_itself(truth
     elsewhere = np.zeros_like(truth)
     elsewhere[13:15, 13:15, 13:15] = 1  # 4 ml
     assert counted(elsewhere, truth)["medium"] == LesionCounts(1, 0, 1, 0)
+
+
+def test_a_finding_that_covers_everything_is_wrong_and_hits_nothing(truth):
+    everything = np.ones_like(truth)
+    assert counted(everything, truth)["all"] == LesionCounts(3, 0, 1, 0)
+    assert measured(everything, truth)["lesion_f1"] == 0
+
+
+def test_a_tenth_of_a_finding_must_lie_in_lesions():
+    truth, prediction = np.zeros((2, 30, 3, 3), np.uint8)
+    truth[5, 1, 1] = truth[9, 1, 1] = 1  # two lesions of a voxel
+    prediction[0:20, 1, 1] = 1  # 20 voxels, a tenth of them in both lesions together
+    assert counted(prediction, truth)["all"] == LesionCounts(2, 2, 1, 1)
+    prediction[20, 1, 1] = 1
+    assert counted(prediction, truth)["all"] == LesionCounts(2, 0, 1, 0)
 
 
 def test_empty_masks_have_a_defined_result(truth):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sadm_utils.evaluation.detection import TOP_OF_SLICE, TOP_OF_VOLUME
-from sadm_utils.evaluation.lesions import OVERLAP, SIZES
+from sadm_utils.evaluation.lesions import OVERLAP, SHARE, SIZES
 from sadm_utils.evaluation.tables import METRIC_NAMES
 from sadm_utils.execute import PACKAGE
 
@@ -46,6 +46,7 @@ def test_functions_and_tests_exist(row: list[str]) -> None:
 
 def test_the_stated_constants_are_those_of_the_code() -> None:
     assert OVERLAP == 1 and "shares at least one voxel" in PAGE.replace("\n", " ")
+    assert SHARE == 0.1 and "at least a tenth of it" in PAGE.replace("\n", " ")
     assert list(SIZES.values()) == [(0, 1), (1, 10), (10, float("inf"))]
     assert f"highest {100 * TOP_OF_VOLUME:g} %" in PAGE
     assert f"highest {100 * TOP_OF_SLICE:g} %" in PAGE
