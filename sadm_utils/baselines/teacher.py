@@ -2,7 +2,7 @@
 
 Their authors take a ResNet that was trained on a million photographs. This book downloads no
 weights, so the encoder is the one that SparK has pretrained on healthy slices. The rows are
-therefore not quite the paper's, and marked in the table.
+therefore not quite the paper's, and marked in the tables of sweeps.
 """
 
 from __future__ import annotations

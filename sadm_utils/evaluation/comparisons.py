@@ -12,6 +12,7 @@ dozen subjects only clear differences can be told from it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -21,7 +22,7 @@ import pandas as pd
 from sadm_utils.evaluation.statistics import SUBJECT_COLUMNS, bootstrap_interval
 from sadm_utils.evaluation.tables import LOWER_IS_BETTER, METRIC_NAMES, NOTHING
 
-EXACT_UP_TO = 12
+EXACT_UP_TO = 16
 """Up to so many pairs, all 2^n signs are tried; above, random ones."""
 MARK = "†"
 RowKey = tuple[str, ...]
@@ -51,7 +52,7 @@ def sign_flip_test(
         return float("nan")
     exact = values.size <= EXACT_UP_TO
     if exact:
-        signs = np.array(list(product((-1.0, 1.0), repeat=values.size)))
+        signs = _all_signs(values.size)
     else:
         signs = rng.integers(0, 2, (resamples, values.size)) * 2.0 - 1
     found = abs(values.sum())
@@ -59,6 +60,12 @@ def sign_flip_test(
     if exact:
         return float(as_large.mean())
     return float(max((as_large.sum() + 1) / (resamples + 1), 2.0 ** (1 - values.size)))
+
+
+@cache
+def _all_signs(pairs: int) -> np.ndarray:
+    """Every choice of signs of ``pairs`` differences: (2^pairs, pairs)."""
+    return np.array(list(product((-1.0, 1.0), repeat=pairs)))
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -132,9 +139,16 @@ def compare_rows(
 
 
 def rank_rows(subjects: pd.DataFrame, test_set: str, metric: str = "best_dice") -> pd.Series:
-    """Mean of each row of a test set over its subjects, best first; arguments as above."""
-    means = by_subject(subjects, test_set, metric).mean(axis=1)
-    return means.sort_values(ascending=metric in LOWER_IS_BETTER, kind="stable")
+    """Mean of each row of a test set over its subjects, best first; arguments as above.
+
+    Rows without a value for half of the subjects come last: a distance that exists for one easy
+    subject only beats nothing.
+    """
+    wide = by_subject(subjects, test_set, metric)
+    means = wide.mean(axis=1).sort_values(ascending=metric in LOWER_IS_BETTER, kind="stable")
+    counts = wide.notna().sum(axis=1)[means.index]
+    few = 2 * counts < counts.max()
+    return pd.concat([means[~few], means[few]])
 
 
 def by_subject(subjects: pd.DataFrame, test_set: str, metric: str) -> pd.DataFrame:
@@ -171,7 +185,14 @@ def mark_noise(
     Returns
     -------
     A copy; columns of other metrics are as they were.
+
+    Raises
+    ------
+    ValueError
+        If ``subjects`` holds several variants, whose rows the table cannot tell apart.
     """
+    if "variant" in subjects and subjects["variant"].nunique() > 1:
+        raise ValueError("mark the rows of one variant at a time")
     result = table.copy()
     for test_set in dict.fromkeys(subjects["test_set"]):
         title = f"{test_set} {METRIC_NAMES.get(metric, metric)}"

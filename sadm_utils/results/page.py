@@ -7,22 +7,24 @@ from pathlib import Path
 
 import pandas as pd
 
-from sadm_utils.evaluation.tables import METRIC_NAMES, NOTHING, results_table, to_markdown
+from sadm_utils.evaluation.tables import (
+    METRIC_NAMES,
+    NOTHING,
+)
 from sadm_utils.progress import gigabytes
 from sadm_utils.reference.page import markdown
 from sadm_utils.report import duration
 from sadm_utils.results import orderings, words
 from sadm_utils.results.agreement import all_rivals, rank_correlation
-from sadm_utils.results.figures import beta_panels, paper_against_here
-from sadm_utils.results.measured import Cell, Measured, read_sweep
+from sadm_utils.results.cells import cells_section, further_section
+from sadm_utils.results.figures import beta_panels
+from sadm_utils.results.measured import Measured, read_sweep
 from sadm_utils.results.orderings import Judged, Pair, judge, tally
 from sadm_utils.results.paper import (
     METRICS,
     TEST_SETS,
     Row,
     figure_5,
-    paper_rows,
-    paper_values,
     row_name,
 )
 
@@ -31,12 +33,12 @@ RIVALS_NAMED = 4  # of those above SADM_res; the others are counted
 MARKS = {
     "made": "<!-- results: how they were made -->",
     "cells": "<!-- results: each cell -->",
+    "further": "<!-- results: further protocols -->",
     "correlation": "<!-- results: correlation -->",
     "orderings": "<!-- results: orderings -->",
     "rivals": "<!-- results: where SADM does not win -->",
     "weights": "<!-- results: weights -->",
 }
-ALT_TABLE = "A panel for each test set: the Dice of each method in the paper across, ours upwards."
 ALT_WEIGHTS = "Dice over the fusion weight for {pairs}: this book as solid line{paper}."
 
 
@@ -53,6 +55,7 @@ def fill_results(text: str, folder: Path) -> str:
     parts = {
         "made": made_words(sweep),
         "cells": cells_section(sweep, folder),
+        "further": further_section(sweep),
         "correlation": correlation_table(sweep),
         "orderings": orderings_section(sweep),
         "rivals": f"{rivals_words(None)}\n\n{rivals_words(sweep)}",
@@ -82,68 +85,6 @@ def cost_table(cost: Mapping[str, Mapping[str, float]]) -> str:
         for name, one in cost.items()
     ]
     return markdown(("notebook", "runs", "time of a run", "peak memory"), lines)
-
-
-def cells_section(sweep: Measured, folder: Path) -> str:
-    """A table for each of the paper's test sets, then what the paper does not have."""
-    parts = []
-    for test_set, title in TEST_SETS.items():
-        parts += [f"### {title}", cells_table(sweep, test_set)]
-    ours = {(row, name): cell for (_, row, name), cell in sweep.cells("best_dice").items()}
-    figure = paper_against_here(ours, paper_values("best_dice"), TEST_SETS)
-    figure.savefig(folder / "paper_against_here.png")
-    parts += ["### All rows in one picture", words.image("paper_against_here.png", ALT_TABLE)]
-    for title, more in others(sweep).items():
-        if len(more):
-            parts += [f"### {title}", to_markdown(more)]
-    return "\n\n".join(parts)
-
-
-def cells_table(sweep: Measured, test_set: str) -> str:
-    """Markdown: a line a row of the paper; for each metric the paper, this book, and the gap."""
-    head = ["method", "trained on"]
-    head += [f"{METRIC_NAMES[m]} {what}" for m in METRICS for what in ("paper", "here", "gap")]
-    columns = {m: (paper_values(m), sweep.cells(m)) for m in METRICS}
-    lines = [[row[0], row[1] or NOTHING] for row in paper_rows()]
-    for theirs, ours in columns.values():
-        here = [ours.get((sweep.variants[0], row, test_set)) for row in paper_rows()]
-        paper = [theirs[row, test_set] for row in paper_rows()]
-        best = max(mean for mean, _ in paper), max((c.mean for c in here if c), default=None)
-        for line, there, cell in zip(lines, paper, here, strict=True):
-            line += _cell(there, cell, best)
-    return markdown(head, lines)
-
-
-def _cell(
-    paper: tuple[float, float], cell: Cell | None, best: tuple[float, float | None]
-) -> tuple[str, str, str]:
-    """The paper as it is printed there, this book, and the gap; the best of a column is bold."""
-    there = f"{100 * paper[0]:.2f}", f" ± {100 * paper[1]:.2f}"
-    if cell is None:
-        return _bold(*there, paper[0] == best[0]), NOTHING, NOTHING
-    mean, _, spread = words.percent(cell).partition(" ")
-    return (
-        _bold(*there, paper[0] == best[0]),
-        _bold(mean, f" {spread}", cell.mean == best[1]),
-        f"{100 * (cell.mean - paper[0]):+.1f}",
-    )
-
-
-def _bold(value: str, rest: str, best: bool) -> str:
-    return f"**{value}**{rest}" if best else f"{value}{rest}"
-
-
-def others(sweep: Measured) -> dict[str, pd.DataFrame]:
-    """Tables of the test sets and of the methods that the paper's table does not have."""
-    rows = sweep.table.rename(columns={"sd_runs": "sd", "n_subjects": "n"})
-    rows = rows[rows["metric"].isin(METRICS)]
-    keys = zip(rows["method"], rows["annotations"], strict=True)
-    known = pd.Series([key in set(paper_rows()) for key in keys], rows.index)
-    here = rows["test_set"].isin(TEST_SETS)
-    return {
-        "Test sets that the paper's table does not have": results_table(rows[~here], METRICS),
-        "Methods that the paper's table does not have": results_table(rows[here & ~known], METRICS),
-    }
 
 
 def correlation_table(sweep: Measured) -> str:

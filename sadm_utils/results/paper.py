@@ -20,6 +20,8 @@ TEST_SETS = {
 }  # fmt: skip
 """The paper's test sets by their names in this book, and how a page calls them."""
 METRICS = ("best_dice", "auprc")
+OWN_ENCODER = ("FAE", "RD")
+"""The paper's methods that stand on an encoder trained on photographs, and here on SparK's."""
 OWN_SET = {"brats21": "Brats21", "atlas_v2": "ATLAS", "draem": "DRAEM"}
 """The test set with the kind of anomaly that a source of annotations shows."""
 
@@ -122,3 +124,8 @@ def row_name(row: Row) -> str:
     """``SADM_res (brats21)``, or the method alone."""
     method, source = row
     return f"{method} ({source})" if source and plain_name(method) != "PII" else method
+
+
+def starred(method: str) -> str:
+    """A method's name with a star if it stands on this book's encoder, such as ``FAE*``."""
+    return f"{method}*" if plain_name(method) in OWN_ENCODER and "*" not in method else method

@@ -10,18 +10,51 @@ from sadm_utils.results.annotation_study import annotation_section
 from sadm_utils.results.figures import variant_panels
 from sadm_utils.results.measured import Measured, difference, read_sweep, verdict
 from sadm_utils.results.paper import Row, row_name
-from sadm_utils.results.study import ANNOTATIONS, STUDIES, Study
+from sadm_utils.results.study import (
+    ALL_SETS,
+    ANNOTATIONS,
+    SADM,
+    STUDIES,
+    UNSUPERVISED,
+    Study,
+)
 
 ALT = "⌈Dice⌉ of {rows}, by {variants}; a panel for each test set, points with intervals."
 METRIC = "best_dice"
 
 
+SEEDS_MARK = "<!-- studies: seeds -->"
+
+
 def fill_studies(text: str, folder: Path) -> str:
     """Put each study into the place of its mark, and draw its figure into ``folder``."""
+    if SEEDS_MARK in text:
+        text = text.replace(SEEDS_MARK, seeds_words(read_sweep("table")))
     for study in (ANNOTATIONS, *STUDIES):
         if study.mark in text:
             text = text.replace(study.mark, study_section(study, folder))
     return text
+
+
+def seeds_words(sweep: Measured | None) -> str:
+    """How far trainings with other seeds lie apart, from a sweep that has some: a sentence."""
+    parts = []
+    cells = sweep.only(sweep.variants[0]).cells(METRIC) if sweep else {}
+    for row in (UNSUPERVISED, SADM):
+        found = {s: cells.get((sweep.variants[0], row, s)) for s in ALL_SETS} if sweep else {}
+        spread = [
+            f"{100 * cell.sd:.1f} on {ALL_SETS[name]}"
+            for name, cell in found.items()
+            if cell and cell.runs > 1
+        ]
+        if spread:
+            parts.append(f"for {row_name(row)} {words.listed(spread)}")
+    if not parts:
+        return "How far trainings with other seeds lie apart has not been measured."
+    return (
+        "How much that may be, the sweep behind [Results](results.md) tells: there, the standard "
+        f"deviation of the mean ⌈Dice⌉ over seeds is, in points, {'; '.join(parts)}."
+    )
 
 
 def study_section(study: Study, folder: Path) -> str:

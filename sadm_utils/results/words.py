@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sadm_utils.evaluation.statistics import Interval
-from sadm_utils.evaluation.tables import NOTHING
+from sadm_utils.evaluation.tables import NO_PERCENTAGE, NOTHING, format_value
 from sadm_utils.report import duration, minus
 from sadm_utils.results.measured import Cell, Measured
 
@@ -40,6 +40,15 @@ def percent(cell: Cell | None, runs: bool = True) -> str:
     if runs and cell.runs > 1 and not math.isnan(cell.sd):
         text += f" ± {100 * cell.sd:.1f}"
     return text if math.isnan(cell.low) else f"{text} {interval(cell)}"
+
+
+def value(cell: Cell | None, metric: str) -> str:
+    """Like :func:`percent`, but in millimeters or intensities for a metric that is no share."""
+    places = NO_PERCENTAGE.get(metric)
+    if cell is None or math.isnan(cell.mean) or places is None:
+        return percent(cell)
+    sd = cell.sd if cell.runs > 1 else math.nan
+    return format_value(cell.mean, sd, cell.low, cell.high, percent=False, places=places)
 
 
 def points(found: Interval) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from sadm_utils.errors import UserError
+from sadm_utils.evaluation.comparisons import MARK, compare_rows
 from sadm_utils.evaluation.tables import (
     METRIC_NAMES,
     NO_PERCENTAGE,
@@ -19,24 +20,33 @@ from sadm_utils.evaluation.tables import (
     to_markdown,
     to_text,
 )
-from sadm_utils.results.paper import paper_rows
+from sadm_utils.results.paper import paper_rows, starred
 
 LAYOUTS = ("text", "markdown", "latex")
 TRAINED_ON = {"": NOTHING, "pii": "PII", "draem": "DRAEM", "brats21": "BRATS", "atlas_v2": "ATLAS"}
 SETS = {"Brats21": "BRATS", "ATLAS": "ATLAS", "DRAEM": "DRAEM", "MSLUB": "MSLUB", "WMH": "WMH"}
 CAPTION = (
     "Percent (distances in mm, l1 errors in units of [0, 1]): mean ± sd over runs (seeds and "
-    "folds), and the 95 % bootstrap interval over subjects."
+    "folds), and the 95 % bootstrap interval over subjects. "
+    f"{MARK}: cannot be told from the best of its column (sign-flip test with Holm's correction). "
+    "*: on the encoder that this book has pretrained, not on one that knows photographs."
 )
 
 
-def render(table: pd.DataFrame, style: str = "text", metrics: Sequence[str] = ()) -> str:
+def render(
+    table: pd.DataFrame,
+    style: str = "text",
+    metrics: Sequence[str] = (),
+    subjects: pd.DataFrame | None = None,
+) -> str:
     """Lay the table of :func:`sadm_utils.sweep.collect.collect` out.
 
     Parameters
     ----------
     table
         Columns variant, method, annotations, test_set, metric, mean, sd_runs, low, high.
+    subjects
+        One value a subject, from the same; without them nothing is marked as noise.
     style
         ``text``, ``markdown`` or ``latex`` (a document of its own).
     metrics
@@ -52,6 +62,8 @@ def render(table: pd.DataFrame, style: str = "text", metrics: Sequence[str] = ()
     for metric in metrics:
         if metric not in known:
             raise UserError(f"Unknown --metric {metric!r}: choose from {', '.join(known)}.")
+    if subjects is not None:
+        table = table.assign(noise=_noise(table, subjects, metrics))
     parts = {v: part for v, part in table.groupby("variant", sort=False)}
     if style == "latex":
         return _document({v: _latex(part, metrics) for v, part in parts.items()})
@@ -75,7 +87,7 @@ def paper_table(
     cells = _cells(part)
     lines = []
     for method, source in _rows(part):
-        line = {"method": method, "annotations": TRAINED_ON.get(source, source)}
+        line = {"method": starred(method), "annotations": TRAINED_ON.get(source, source)}
         for name in test_sets:
             for metric in metrics:
                 title = f"{SETS.get(name, name)} {METRIC_NAMES.get(metric, metric)}"
@@ -91,8 +103,22 @@ def _cells(part: pd.DataFrame) -> dict[tuple[str, str, str, str], str]:
         how = {} if places is None else {"percent": False, "places": places}
         cells[row["method"], row["annotations"], row["test_set"], row["metric"]] = format_value(
             row["mean"], row["sd_runs"], row["low"], row["high"], **how
-        )
+        ) + (f" {MARK}" if row.get("noise") else "")
     return cells
+
+
+def _noise(table: pd.DataFrame, subjects: pd.DataFrame, metrics: Sequence[str]) -> list[bool]:
+    """For each line of the table whether it cannot be told from the best of its column."""
+    found: set[tuple[str, ...]] = set()
+    for variant, part in subjects.groupby("variant", sort=False):
+        for metric in metrics:
+            for name in part.loc[part["metric"] == metric, "test_set"].unique():
+                rows = compare_rows(part, name, metric)
+                rows = rows[rows["noise"]]
+                keys = zip(rows["method"], rows["annotations"], strict=True)
+                found |= {(str(variant), *key, name, metric) for key in keys}
+    keys = ["variant", "method", "annotations", "test_set", "metric"]
+    return [tuple(row) in found for row in table[keys].itertuples(index=False)]
 
 
 def _sets(part: pd.DataFrame) -> list[str]:
@@ -141,15 +167,18 @@ def _latex(part: pd.DataFrame, metrics: Sequence[str]) -> str:
 
 def _cell(text: str) -> str:
     """``58.6 ± 0.8 [56.1, 60.9]`` with the interval small."""
-    value, bracket, interval = text.partition(" [")
+    value, bracket, interval = text.removesuffix(f" {MARK}").partition(" [")
     small = rf" {{\scriptsize [{interval}}}" if bracket else ""
-    return _escape(value) + small
+    return _escape(value + MARK * text.endswith(MARK)) + small
 
 
 def _escape(text: str) -> str:
     for sign in ("_", "%", "&", "#"):
         text = text.replace(sign, f"\\{sign}")
-    words = {"±": r"$\pm$", NOTHING: "--", "⌈Dice⌉": r"$\lceil\mathrm{Dice}\rceil$"}
+    words = {
+        MARK: r"$^\dagger$", "±": r"$\pm$", NOTHING: "--",
+        "⌈Dice⌉": r"$\lceil\mathrm{Dice}\rceil$",
+    }  # fmt: skip
     for word, code in words.items():
         text = text.replace(word, code)
     return text

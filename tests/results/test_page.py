@@ -2,15 +2,16 @@
 
 import re
 
+import pandas as pd
 import pytest
 
 from sadm_utils.execute import PACKAGE
 from sadm_utils.results import measured
+from sadm_utils.results.cells import cells_table, further_section
 from sadm_utils.results.measured import read_sweep
 from sadm_utils.results.orderings import against_base, judge
 from sadm_utils.results.page import (
     MARKS,
-    cells_table,
     family_table,
     fill_results,
     rivals_words,
@@ -57,6 +58,32 @@ def test_a_cell_has_the_paper_ours_with_spread_and_interval_and_the_gap(root):
     assert bold[:2] == [" **62.8** ± 0.1 [61.8, 63.8] ", " **62.5** ± 0.1 [61.5, 63.5] "]
     assert line_of(table, "AE")[2:5] == ["39.16 ± 0.64", "–", "–"], "not run"
     assert len(table.splitlines()) == 2 + 22
+
+
+def test_rivals_on_this_book_s_encoder_have_a_star_and_noise_a_dagger(root):
+    rows = [("FAE", ""), ("AE", ""), ("cDDPM", "")]
+    better = {"FAE": 0.503, "AE": 0.5, "cDDPM": 0.2}
+    write_sweep(root, "table", lambda v, row, s, m: better[row[0]], rows, jitter=0.02)
+    table = cells_table(read_sweep("table"), "ATLAS")
+    assert line_of(table, r"FAE*")[3].startswith("**50.3** [")
+    assert line_of(table, "AE")[3].endswith("] †") and "†" not in line_of(table, "cDDPM")[3]
+
+
+def test_further_protocols_have_their_units_and_the_best_in_bold(root):
+    folder = write_sweep(root, "table", as_in_the_paper(), [("cDDPM", ""), ("AE", "")])
+    for name in ("table.csv", "subjects.csv.gz"):
+        path = folder / name
+        frame = pd.read_csv(path, keep_default_na=False)
+        distance = frame[frame["metric"] == "best_dice"].assign(metric="hd95")
+        share = frame[frame["metric"] == "auprc"].assign(metric="dice")
+        pd.concat([frame, distance, share]).to_csv(path, index=False)
+    section = further_section(read_sweep("table"))
+    assert section.count("### ") == 4 and "### MSLUB: other protocols" in section
+    table = section.split("\n\n")[1]
+    assert table.splitlines()[0] == "| method | trained on | Dice | HD95 in mm |"
+    ours, other = line_of(table, "cDDPM"), line_of(table, "AE")
+    assert ours[2].startswith("**59.1** [58.1") and ours[3] == "0.6 [0.6, 0.6]"
+    assert other[2].startswith("35.9") and other[3].startswith("**0.4** [")
 
 
 def test_page_says_how_it_was_made_and_on_what(filled):

@@ -10,7 +10,13 @@ from sadm_utils.execute import PACKAGE
 from sadm_utils.results.annotation_study import SOURCES
 from sadm_utils.results.measured import read_sweep
 from sadm_utils.results.paper import OWN_SET
-from sadm_utils.results.studies import fill_studies, found, study_section, study_table
+from sadm_utils.results.studies import (
+    fill_studies,
+    found,
+    seeds_words,
+    study_section,
+    study_table,
+)
 from sadm_utils.results.study import ANNOTATIONS, STUDIES
 from sadm_utils.sweep import sweep_file
 from tests.results.made_up import write_sweep
@@ -50,6 +56,14 @@ def test_each_study_has_a_mark_and_a_sweep_with_its_variants(study, sweeps):
 def test_the_page_has_no_mark_without_a_study():
     assert set(re.findall(r"<!-- study: \w+ -->", PAGE)) == {study.mark for study in ALL}
     assert len(ALL) == 8
+
+
+def test_the_spread_over_seeds_comes_from_the_table(root):
+    assert "not been measured" in seeds_words(None)
+    rows = [("cDDPM", ""), ("SADM_res", "draem")]
+    write_sweep(root, "table", lambda *key: 0.3, rows, seeds=(0, 10, 20))
+    words = seeds_words(read_sweep("table"))
+    assert "for cDDPM 1.0 on tumors, 1.0 on strokes, 1.0 on MS and 1.0 on synthetic; for" in words
 
 
 def write_noise(root, sweeps, gaussian=0.1):

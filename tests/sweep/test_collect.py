@@ -14,7 +14,7 @@ import pytest
 from sadm_utils.errors import UserError
 from sadm_utils.evaluation.statistics import bootstrap_interval
 from sadm_utils.sweep.claim import PLAN
-from sadm_utils.sweep.collect import RESAMPLES, collect
+from sadm_utils.sweep.collect import RESAMPLES, TABLE, collect
 from sadm_utils.sweep.layout import CAPTION, paper_table, render
 
 RECORD = {
@@ -234,6 +234,25 @@ def test_markdown_and_text() -> None:
     assert markdown.endswith(CAPTION)
     text = render(make_table(*ROWS))
     assert text.count("method") == 3 and "DRAEM-Net" in text  # a block a test set
+
+
+@pytest.mark.parametrize("style", ["text", "latex"])
+def test_what_cannot_be_told_from_the_best_is_marked_within_its_variant(style) -> None:
+    lines, subjects = [], []
+    for variant, shift in (("a", 0.0), ("b", 0.3)):
+        for method, mean in (("FAE", 0.4), ("AE", 0.399), ("VAE", 0.1 + shift)):
+            key = (variant, method, "", "ATLAS", "auprc")
+            lines.append((*key, mean, 0.01, mean - 0.1, mean + 0.1, 8, 1))
+            subjects += [(*key, f"s{k}", mean + 0.01 * (-1) ** (k + len(method)))
+                         for k in range(8)]  # fmt: skip
+    names = ["variant", "method", "annotations", "test_set", "metric"]
+    table = pd.DataFrame(lines, columns=[*names, *TABLE[5:]])
+    text = render(table, style, ["auprc"], pd.DataFrame(subjects, columns=[*names, "subject",
+                                                                           "value"]))  # fmt: skip
+    mark = r"$^\dagger$" if style == "latex" else "†"
+    rows = [x for x in text.splitlines() if x.startswith(("FAE", "AE", "VAE"))]
+    assert [mark in row for row in rows] == [True, False, False] + [True, True, False]
+    assert sum(row.startswith("FAE*") for row in rows) == 2
 
 
 def test_distances_and_errors_are_no_percentages() -> None:

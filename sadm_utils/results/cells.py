@@ -1,0 +1,136 @@
+"""The tables of the page "Results": each cell of the paper beside ours, and further protocols."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from sadm_utils.evaluation.comparisons import MARK, compare_rows
+from sadm_utils.evaluation.tables import (
+    LOWER_IS_BETTER,
+    METRIC_NAMES,
+    NOTHING,
+    results_table,
+    to_markdown,
+)
+from sadm_utils.reference.page import markdown
+from sadm_utils.results import words
+from sadm_utils.results.figures import paper_against_here
+from sadm_utils.results.measured import Cell, Measured
+from sadm_utils.results.paper import (
+    METRICS,
+    TEST_SETS,
+    Row,
+    paper_rows,
+    paper_values,
+    starred,
+)
+
+FURTHER = ("dice", "dice_fpr5", "auprc_brain", "detection_auroc", "lesion_f1", "hd95")
+"""Metrics beside the paper's; the first two use no label of the test set for their threshold."""
+ALT_TABLE = "A panel for each test set: the Dice of each method in the paper across, ours upwards."
+
+
+def cells_section(sweep: Measured, folder: Path) -> str:
+    """A table for each of the paper's test sets, then what the paper does not have."""
+    parts = []
+    for test_set, title in TEST_SETS.items():
+        parts += [f"### {title}", cells_table(sweep, test_set)]
+    ours = {(row, name): cell for (_, row, name), cell in sweep.cells("best_dice").items()}
+    figure = paper_against_here(ours, paper_values("best_dice"), TEST_SETS)
+    figure.savefig(folder / "paper_against_here.png")
+    parts += ["### All rows in one picture", words.image("paper_against_here.png", ALT_TABLE)]
+    for title, more in others(sweep).items():
+        if len(more):
+            parts += [f"### {title}", to_markdown(more)]
+    return "\n\n".join(parts)
+
+
+def cells_table(sweep: Measured, test_set: str) -> str:
+    """Markdown: a line a row of the paper; for each metric the paper, this book, and the gap."""
+    head = ["method", "trained on"]
+    head += [f"{METRIC_NAMES[m]} {what}" for m in METRICS for what in ("paper", "here", "gap")]
+    columns = {m: (paper_values(m), sweep.cells(m)) for m in METRICS}
+    lines = [[starred(row[0]), row[1] or NOTHING] for row in paper_rows()]
+    for metric, (theirs, ours) in columns.items():
+        noise = noisy_rows(sweep, test_set, metric)
+        here = [ours.get((sweep.variants[0], row, test_set)) for row in paper_rows()]
+        paper = [theirs[row, test_set] for row in paper_rows()]
+        best = max(mean for mean, _ in paper), max((c.mean for c in here if c), default=None)
+        for row, line, there, cell in zip(paper_rows(), lines, paper, here, strict=True):
+            line += _cell(there, cell, best, row in noise)
+    return markdown(head, lines)
+
+
+def noisy_rows(sweep: Measured, test_set: str, metric: str) -> set[Row]:
+    """Rows of the paper that cannot be told here from the best of them."""
+    keys = zip(sweep.subjects["method"], sweep.subjects["annotations"], strict=True)
+    subjects = sweep.subjects[[key in set(paper_rows()) for key in keys]]
+    try:
+        rows = compare_rows(subjects, test_set, metric)
+    except ValueError:  # not measured
+        return set()
+    rows = rows[rows["noise"]]
+    return set(zip(rows["method"], rows["annotations"], strict=True))
+
+
+def _cell(
+    paper: tuple[float, float], cell: Cell | None, best: tuple[float, float | None], noise: bool
+) -> tuple[str, str, str]:
+    """The paper as it is printed there, this book, and the gap; the best of a column is bold."""
+    there = _bold(f"{100 * paper[0]:.2f} ± {100 * paper[1]:.2f}", paper[0] == best[0])
+    if cell is None:
+        return there, NOTHING, NOTHING
+    here = _bold(words.percent(cell), cell.mean == best[1])
+    return there, here + f" {MARK}" * noise, f"{100 * (cell.mean - paper[0]):+.1f}"
+
+
+def _bold(text: str, best: bool) -> str:
+    """Its first word, the mean, in bold."""
+    value, space, rest = text.partition(" ")
+    return f"**{value}**{space}{rest}" if best else text
+
+
+def further_section(sweep: Measured) -> str:
+    """What the paper's table does not measure: a table for each test set, the best in bold."""
+    measured = {m for m in FURTHER if len(sweep.cells(m))}
+    sets = [s for s in dict.fromkeys(sweep.table["test_set"])]
+    parts = []
+    for test_set in sets:
+        parts += [f"### {TEST_SETS.get(test_set, test_set)}: other protocols"]
+        parts += [further_table(sweep, test_set, [m for m in FURTHER if m in measured])]
+    return "\n\n".join(parts)
+
+
+def further_table(sweep: Measured, test_set: str, metrics: Sequence[str]) -> str:
+    """Markdown: a line a row of the paper, a column a metric of :data:`FURTHER`."""
+    variant = sweep.variants[0]
+    head = ["method", "trained on", *(METRIC_NAMES[m] for m in metrics)]
+    lines = [[starred(row[0]), row[1] or NOTHING] for row in paper_rows()]
+    for metric in metrics:
+        cells = sweep.cells(metric)
+        here = [cells.get((variant, row, test_set)) for row in paper_rows()]
+        means = [cell.mean for cell in here if cell and not math.isnan(cell.mean)]
+        best = (min if metric in LOWER_IS_BETTER else max)(means, default=None)
+        noise = noisy_rows(sweep, test_set, metric)
+        for row, line, cell in zip(paper_rows(), lines, here, strict=True):
+            text = words.value(cell, metric)
+            own = f" {MARK}" * (row in noise)
+            line.append(_bold(text, cell is not None and cell.mean == best) + own)
+    return markdown(head, lines)
+
+
+def others(sweep: Measured) -> dict[str, pd.DataFrame]:
+    """Tables of the test sets and of the methods that the paper's table does not have."""
+    rows = sweep.table.rename(columns={"sd_runs": "sd", "n_subjects": "n"})
+    rows = rows[rows["metric"].isin(METRICS)]
+    keys = zip(rows["method"], rows["annotations"], strict=True)
+    known = pd.Series([key in set(paper_rows()) for key in keys], rows.index)
+    here = rows["test_set"].isin(TEST_SETS)
+    return {
+        "Test sets that the paper's table does not have": results_table(rows[~here], METRICS),
+        "Methods that the paper's table does not have": results_table(rows[here & ~known], METRICS),
+    }
