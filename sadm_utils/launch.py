@@ -60,7 +60,7 @@ def train_together(run: Run, stage: Stage, train: TrainConfig, *words: str) -> N
         raise UserError(
             f"The stage {stage.name!r} is to be trained on {train.nodes} machines, which a "
             f"notebook cannot start: run 'srun {command}' with the same settings first (page "
-            "'Real data, GPUs'); the notebook then finds the stage finished."
+            "'Reproduce, extend, rerun'); the notebook then finds the stage finished."
         )
     place, found = device.get_device(), torch.accelerator.device_count()
     if place.type != "cpu" and found < total:

@@ -19,8 +19,9 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 # Words of the glossary that are everyday English, too: which sense is meant, no program can tell.
 EVERYDAY = {
-    "annotation", "batch", "condition", "contrast", "fold", "kernel", "loss", "network", "run",
-    "stage", "training", "truth", "vector", "volume",
+    "annotation", "batch", "condition", "contrast", "fold", "Intensity", "kernel", "loss",
+    "network", "run", "stage", "training", "truth", "vector", "volume",
+    "SADM",  # the name of the book: a link on each page would say nothing
 }  # fmt: skip
 # Pages that are made of terms, or that talk about them.
 EXEMPT = {"book/glossary", "book/changelog", "book/bibliography", "book/style", "book/notation"}
@@ -70,11 +71,11 @@ def glossary() -> list[str]:
     return sorted(terms, key=len, reverse=True)
 
 
-def running_text(text: str) -> str:
+def running_text(text: str, headings_and_tables: bool = False) -> str:
     """Blank out all that is not running text, and keep every character in its place.
 
-    Headings, tables, code, math, figures, captions, comments, links, roles and the titles of boxes
-    are no running text; the bodies of boxes are.
+    Headings and tables (unless asked for), code, math, figures, captions, comments, links, roles
+    and the titles of boxes are no running text; the bodies of boxes are.
     """
 
     def blank(match: re.Match[str]) -> str:
@@ -83,13 +84,13 @@ def running_text(text: str) -> str:
     kept = "|".join(KEPT_FENCES)
     text = re.sub(rf"^(`{{3,}}|:{{3,}})(?!\{{(?:{kept})\}})[^\n]*\S[^\n]*\n.*?^\1[ \t]*$", blank,
                   text, flags=re.DOTALL | re.MULTILINE)  # fmt: skip
+    kept_too = () if headings_and_tables else (r"^#+ [^\n]*$", r"^[ \t]*\|[^\n]*$")
     for pattern in (
+        *kept_too,
         r"<!--.*?-->",
         r"\$\$.*?\$\$",
         r"^(?:`{3,}|:{3,})[^\n]*$",  # what opens or closes a box
         r"^:[\w-]+:[^\n]*$",
-        r"^#+ [^\n]*$",
-        r"^[ \t]*\|[^\n]*$",
         r"^\([\w-]+\)=$",
         r"^\*(?!\*)[^*]+\*$(?=\n\n|\n?\Z)",  # a caption: a paragraph in italics
         r"\{[\w:]+\}`[^`]*`",

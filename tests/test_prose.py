@@ -28,10 +28,16 @@ NAMES = {
     r"dsc": "Dice",
     r"pseudo-healthy": "reconstruction",
     r"reconstructed images?": "reconstruction",
-    r"error maps?": "residual",
+    r"pathological|patholog(?:y|ies)": "sick, lesion",
+    r"abnormal\w*": "sick, lesion, anomaly",
+    r"(?:error maps?|difference images?)": "residual",
+    r"residual maps?": "reconstruction map",
     r"baseline methods?": "comparison method",
     r"compet(?:itor|ing) methods?": "comparison method",
-    r"segmentation output": "supervised map",
+    r"segmentation output|prediction maps?": "supervised map",
+    r"noise (?:steps?|intensit(?:y|ies))": "noise level",
+    r"synthetic (?:patient|subject)s?|fake brains?": "phantom",
+    r"(?:2D|3D) images?": "slice, volume",
     r"operating point": "validation threshold",
     r"note that|it is worth (?:not|mention)ing|of course|obviously|needless to say|in order to|"
     r"state[- ]of[- ]the[- ]art|simply|utili[sz]e\w*|leverag\w+": "nothing: it is filler",
@@ -60,7 +66,7 @@ def test_links_to_the_glossary_name_terms_of_it(name: str) -> None:
 def test_one_thing_has_one_name_and_american_spelling(name: str) -> None:
     found = []
     for piece in prose.pieces(name):
-        text = prose.running_text(piece.text)
+        text = prose.running_text(piece.text, headings_and_tables=True)
         for word in BRITISH:
             found += [m[0] for m in re.finditer(rf"\b(?:{word})\b", text, re.IGNORECASE)]
         for word, better in NAMES.items() if name != "book/style" else ():
@@ -117,6 +123,9 @@ def test_running_text_is_what_a_reader_reads_in_sentences() -> None:
     text = prose.running_text(page)
     assert len(text) == len(page) and text.count("\n") == page.count("\n")
     assert len(re.findall("voxel", text)) == 3  # sentence, admonition, note
+    more = prose.running_text(page, headings_and_tables=True)
+    assert len(more) == len(page) and "# Voxel" in more and "| voxel |" in more
+    assert len(re.findall("voxel", more)) == 4
 
 
 def test_first_use_is_found_and_longer_terms_hide_shorter_ones(monkeypatch) -> None:

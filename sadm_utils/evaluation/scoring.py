@@ -1,7 +1,8 @@
 """From a volume to the anomaly scores of every method (paper, section 2.3).
 
 The rows of the paper's Table 1 differ in two choices: what the segmentation network sees (the image
-alone, or also the residual), and whether its map is used alone or together with the residual map.
+alone, or also the residual), and whether its map is used alone or together with the reconstruction
+map.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,7 @@ from sadm_utils.sadm.fusion import fuse
 from sadm_utils.sadm.network import SegmentationUNet
 from sadm_utils.sadm.training import supervised_map
 
-#: Rows of the table: (name, inputs of the network, whether the residual map is added).
+#: Rows of the table: (name, inputs of the network, whether the reconstruction map is added).
 NETWORK_METHODS = (
     ("Unet", "input", False),
     ("Unet_res", "residual", False),
@@ -54,6 +55,11 @@ class VolumeMaps:
     residual: np.ndarray
     supervised: dict[tuple[str, str], np.ndarray]
 
+    @property
+    def reconstruction_map(self) -> np.ndarray:
+        """x̃ under its name in the book; ``residual`` is its name in files of kept maps."""
+        return self.residual
+
 
 def compute_maps(
     image: np.ndarray,
@@ -65,7 +71,7 @@ def compute_maps(
     seg: np.ndarray | None = None,
     subject: str = "",
 ) -> VolumeMaps:
-    """Reconstruct one volume and compute its residual map and supervised maps.
+    """Reconstruct one volume and compute its reconstruction map and supervised maps.
 
     Parameters
     ----------

@@ -149,7 +149,7 @@ DAMAGES: dict[str, Damage] = {
     "bias": Damage("bias field", "not corrected", strengthen_bias),
     "noise": Damage("noise", "a short scan", add_noise),
     "thick": Damage("thick slices", "a fast protocol", thicken_slices),
-    "contrast": Damage("other contrast", "T2 instead of T1", turn_over),
+    "contrast": Damage("other contrast", "dark and bright exchanged, as on T2", turn_over),
     "nod": Damage(f"turned by {DEGREES:g}°", "failed registration", nod),
     "shift": Damage(f"moved by {SHIFT_MM:g} mm", "failed registration", shift),
     "skull": Damage("skull left", "failed skull stripping", leave_skull),

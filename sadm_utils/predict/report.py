@@ -156,9 +156,9 @@ def _steps(record: dict[str, Any]) -> str:
         "The conditioned diffusion model, which has only seen healthy brains, rebuilt each axial "
         f"slice from the noise levels {', '.join(map(str, record['settings']['levels']))}; the "
         "reconstruction x̂ is the mean.",
-        f"The residual map is x̃ = median of 1 − SSIM(x, x̂) over {settings['median']}³ voxels"
+        f"The reconstruction map is x̃ = median of 1 − SSIM(x, x̂) over {settings['median']}³ voxels"
         if settings["residual"] == "ssim"
-        else f"The residual map x̃ is the {settings['residual']} difference of x and x̂",
+        else f"The reconstruction map x̃ is the {settings['residual']} difference of x and x̂",
         "The segmentation network turned scan and residual into the supervised map ŷ; "
         "the score is x̃ + ŷ.",
         "Score and reconstruction were brought back to the scan's own voxels by linear "

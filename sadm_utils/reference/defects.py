@@ -27,7 +27,7 @@ from sadm_utils.reference import released_rules
 
 @dataclass(frozen=True)
 class Case:
-    """One test subject: maps (H, W, D) and the size of a voxel in mm."""
+    """One test subject: maps (H, W, D), a voxel's size in mm, the median's window in voxels."""
 
     image: np.ndarray
     reconstruction: np.ndarray
@@ -35,6 +35,7 @@ class Case:
     seg: np.ndarray
     score: np.ndarray
     voxel_mm: float = 2.0
+    median: int = 5
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,10 @@ def surface_distance(case: Case) -> tuple[float, float]:
 
 
 def residual_dice(case: Case) -> tuple[float, float]:
-    """⌈Dice⌉ of the residual map alone in percent, SSIM in single and in centered arithmetic."""
+    """⌈Dice⌉ of x̃ alone in percent, SSIM in single and in centered arithmetic."""
     maps = (f(case.reconstruction, case.image) for f in (released_rules.ssim_map, ssim_map))
     brain = case.mask > 0
-    scores = (median_filter((1 - similarity) * brain, 5, brain) for similarity in maps)
+    scores = (median_filter((1 - similarity) * brain, case.median, brain) for similarity in maps)
     return tuple(100 * best_dice(score, case.seg)[0] for score in scores)
 
 
@@ -159,13 +160,15 @@ def measure(cases: Sequence[Case]) -> list[tuple[Defect, float, float, float]]:
 def load_cases(run_dir: Path, per_set: int = 2) -> list[Case]:
     """The kept maps of a run's first test subjects, with SADM_res as the score.
 
-    Without a segmentation network, the residual map is the score. A run without kept maps has none.
+    Of several networks, the first by name is taken for all sets; without one, x̃ is the score. A
+    run without kept maps has none.
     """
     cases: list[Case] = []
     maps_dir = run_dir / "evaluation" / "maps"
     if not maps_dir.is_dir():
         return cases
     voxel_mm = read_header(run_dir / "data" / "config.yaml").settings["data"]["voxel_mm"]
+    evaluation = read_header(run_dir / "evaluation" / "config.yaml").settings["evaluation"]
     for folder in sorted(maps_dir.glob("*")):
         for file in sorted(folder.glob("*.npz"))[:per_set]:
             with np.load(file, allow_pickle=False) as arrays:
@@ -173,7 +176,7 @@ def load_cases(run_dir: Path, per_set: int = 2) -> list[Case]:
             networks = sorted(name for name in maps if name.endswith("-residual"))
             score = maps["residual"] + (maps[networks[0]] if networks else 0)
             parts = (maps[name] for name in ("image", "reconstruction", "mask", "seg"))
-            cases.append(Case(*parts, score, voxel_mm))
+            cases.append(Case(*parts, score, voxel_mm, evaluation["median"]))
     return cases
 
 

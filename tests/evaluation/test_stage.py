@@ -189,6 +189,7 @@ def test_kept_maps_come_back(run: Run) -> None:
     np.testing.assert_array_equal(kept.image, store["Brats21_test"].volume(row))
     np.testing.assert_array_equal(kept.seg, store["Brats21_test"].volume(row, "seg"))
     assert set(kept.supervised) == set(NETWORKS)
+    assert kept.reconstruction_map is kept.residual
     for array in (kept.residual, *kept.supervised.values()):
         assert array.dtype == np.float32 and not array[kept.mask == 0].any()
         assert array[kept.mask > 0].any()

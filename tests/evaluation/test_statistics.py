@@ -57,6 +57,14 @@ def test_coverage_is_near_the_level():
     assert 0.88 <= hits / 200 <= 0.99
 
 
+@pytest.mark.parametrize("subjects", [12, 14])
+def test_with_few_subjects_an_interval_misses_about_once_in_twelve(subjects):
+    values, draws = rng(subjects).normal(size=(2000, subjects)), rng(0)
+    intervals = [bootstrap_interval(row, draws, n=1000) for row in values]
+    missed = np.mean([not found.low <= 0 <= found.high for found in intervals])
+    assert 1 / 15 < missed < 1 / 10
+
+
 def test_nan_is_left_out_and_too_few_values_have_no_interval():
     assert bootstrap_interval([1, np.nan, 3], rng()).n == 2
     single, empty = bootstrap_interval([0.4], rng()), bootstrap_interval([np.nan], rng())

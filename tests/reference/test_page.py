@@ -12,6 +12,7 @@ import pytest
 from sadm_utils.config import Config
 from sadm_utils.errors import UserError
 from sadm_utils.evaluation.metrics import volume_metrics
+from sadm_utils.records import read_header
 from sadm_utils.reference.choices import CHOICES
 from sadm_utils.reference.defects import DEFECTS, Case, load_cases, measure
 from sadm_utils.reference.page import CHOICES_MARK, DEFECTS_MARK, NO_MAPS, fill_page
@@ -85,6 +86,8 @@ def test_page_is_filled_from_a_run(finished_dir: Path):
         assert f"| {row} |" in page
     cases = load_cases(finished_dir)
     assert len(cases) == 5 and cases[0].voxel_mm == 6.0  # MSLUB has one test subject
+    settings = read_header(finished_dir / "evaluation" / "config.yaml").settings
+    assert cases[0].median == settings["evaluation"]["median"]
     assert all(case.score.shape == case.seg.shape for case in cases)
 
 
