@@ -1,7 +1,8 @@
 """From the points of a sweep to tidy tables: ``subjects``, ``table``, ``beta_curve``, ``about``.
 
 Values are fractions. A run is one (variant, seed, fold); the spread of a table's row is that of the
-runs, its interval that of the subjects.
+runs, its interval that of the subjects. The tables are read and reduced in
+:mod:`sadm_utils.sweep.values`.
 """
 
 from __future__ import annotations
@@ -16,20 +17,11 @@ from typing import Any
 import pandas as pd
 
 from sadm_utils.errors import UserError, writing
-from sadm_utils.evaluation.statistics import summarize_runs
 from sadm_utils.records import write_atomic
 from sadm_utils.sweep.claim import read_plan
 from sadm_utils.sweep.points import failure, finished, points_folder
+from sadm_utils.sweep.values import make_table, read_chains
 from sadm_utils.sweep.versions import find_conflict
-
-RUN = ["variant", "seed", "fold"]
-SUBJECTS = [*RUN, "method", "annotations", "test_set", "subject", "metric", "value"]
-TABLE = [
-    "variant", "method", "annotations", "test_set", "metric",
-    "mean", "sd_runs", "low", "high", "n_subjects", "n_runs",
-]  # fmt: skip
-CURVE = [*RUN, "annotations", "test_set", "beta", "best_dice"]
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -66,61 +58,18 @@ def collect(folder: str | Path, mixed: bool = False) -> Collected:
             f"The results in {folder} are of different versions: {conflict}. Run 'sadm sweep' with "
             "--refresh to make the older ones again, or add --mixed to accept the mixture."
         )
-    subjects, curve = _read_chains(plan, records, folder)
-    if subjects.empty:
+    read = read_chains(plan, records, folder)
+    if read.subjects.empty:
         raise UserError(
             f"No evaluation is finished in {folder}: run 'sadm sweep' again; it says what is "
             "missing and what has failed."
         )
     about = _about(plan, records, folder, conflict)
-    found = Collected(subjects, _table(subjects), curve, about, _sentences(about, conflict))
+    found = Collected(
+        read.subjects, make_table(read), read.beta_curve, about, _sentences(about, conflict)
+    )
     _write(found, folder / "results")
     return found
-
-
-def _read_chains(
-    plan: Mapping[str, Any], records: Mapping[str, Any], folder: Path
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Values of all subjects and weights of all curves, with the run that they belong to."""
-    subjects, curves = [pd.DataFrame(columns=SUBJECTS)], [pd.DataFrame(columns=CURVE)]
-    for chain in plan["chains"]:
-        run = {key: chain[key] for key in RUN}
-        for point in chain["results"]:
-            if point in records:
-                stage = points_folder(folder) / point / records[point]["stages"][-1]
-                subjects.append(_read_subjects(stage).assign(**run)[SUBJECTS])
-                rows = _read_extra(stage).get("beta_curve", [])
-                if rows:
-                    curves.append(pd.DataFrame(rows).assign(**run)[CURVE])
-    one, two = (pd.concat(t[1:] or t, ignore_index=True) for t in (subjects, curves))
-    return one.drop_duplicates(SUBJECTS[:-1], ignore_index=True), two
-
-
-def _read_subjects(stage: Path) -> pd.DataFrame:
-    try:
-        frame = pd.read_csv(stage / "subjects.csv", dtype={"subject": str})
-        return frame.fillna({"annotations": ""})
-    except (OSError, ValueError, KeyError) as error:
-        raise _unreadable(stage / "subjects.csv", error) from None
-
-
-def _read_extra(stage: Path) -> dict[str, Any]:
-    try:
-        return json.loads((stage / "results.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _unreadable(stage / "results.json", error) from None
-
-
-def _unreadable(path: Path, error: Exception) -> UserError:
-    return UserError(
-        f"{path} cannot be read ({error}): delete {path.parent.parent} and run the sweep again."
-    )
-
-
-def _table(subjects: pd.DataFrame) -> pd.DataFrame:
-    """One line a row and metric: mean over runs, spread of the runs, interval over subjects."""
-    names = {"sd": "sd_runs", "n": "n_subjects", "runs": "n_runs"}
-    return summarize_runs(subjects, n=RESAMPLES).rename(columns=names)[TABLE]
 
 
 def _about(

@@ -9,14 +9,15 @@ import pytest
 from sadm_utils.errors import UserError
 from sadm_utils.evaluation.statistics import Interval
 from sadm_utils.results.measured import COLUMNS, Measured, difference, read_sweep, verdict
-from sadm_utils.sweep import collect
-from tests.results.made_up import SUBJECTS, as_in_the_paper, write_sweep
+from sadm_utils.sweep.values import CURVE, SUBJECTS, TABLE
+from tests.results import made_up
+from tests.results.made_up import as_in_the_paper, write_sweep
 
 ROWS = [("cDDPM", ""), ("FAE (SparK)", ""), ("SADM_res", "draem")]
 
 
 def test_columns_are_those_that_a_sweep_writes():
-    written = (collect.SUBJECTS, collect.TABLE, collect.CURVE)
+    written = (SUBJECTS, TABLE, CURVE)
     assert [sorted(columns) for columns in written] == [sorted(c) for c in COLUMNS.values()]
 
 
@@ -32,8 +33,8 @@ def test_record_is_read_with_the_paper_s_names_and_empty_annotations(root):
     assert sweep.variants == ["plain"] and sweep.about["profile"] == "table"
     cell = sweep.cells("best_dice")["plain", ("cDDPM", ""), "Brats21"]
     assert cell.mean == pytest.approx(0.5855 + 0.0005) and cell.high - cell.mean > 0
-    assert (cell.subjects, cell.runs) == (len(SUBJECTS), 2)
-    assert len(sweep.values("auprc", "ATLAS")) == 2 * len(SUBJECTS)
+    assert (cell.subjects, cell.runs) == (len(made_up.SUBJECTS), 2)
+    assert len(sweep.values("auprc", "ATLAS")) == 2 * len(made_up.SUBJECTS)
 
 
 @pytest.mark.parametrize("file", ["subjects.csv.gz", "table.csv", "beta_curve.csv"])

@@ -14,8 +14,9 @@ import pytest
 from sadm_utils.errors import UserError
 from sadm_utils.evaluation.statistics import bootstrap_interval
 from sadm_utils.sweep.claim import PLAN
-from sadm_utils.sweep.collect import RESAMPLES, collect
+from sadm_utils.sweep.collect import collect
 from sadm_utils.sweep.layout import CAPTION, paper_table, render
+from sadm_utils.sweep.values import RESAMPLES
 
 RECORD = {
     "seconds": 10.0, "peak_bytes": 5, "threads": 1, "commit": "abc", "package": "0.1.0",
