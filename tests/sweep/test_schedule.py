@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from sadm_utils.runs import project_root
 from sadm_utils.sweep.plan import Plan
 from sadm_utils.sweep.points import FAILED, PULSE, run_point, write_task
 from sadm_utils.sweep.schedule import Tally, run_sweep, tally
+from sadm_utils.sweep.versions import outdated
 from tests.sweep.toy import calls, make_plan, order, use_toy_worker
 
 
@@ -172,6 +174,17 @@ def test_points_of_other_sources_are_told_of_and_made_again(plan, tmp_path, monk
     state, lines = run(plan, tmp_path, refresh=True)
     assert kinds(calls(tmp_path)[5:]) == ["05", "06"] and state.count("finished") == 5
     assert (tmp_path / "stale" / f"{brats.id}.1" / "point.json").exists()
+
+
+def test_build_of_a_library_does_not_make_a_point_old(plan, tmp_path, monkeypatch):
+    use_toy_worker(tmp_path, monkeypatch)
+    run(plan, tmp_path)
+    path = next(tmp_path.glob("points/04-*/point.json"))
+    record, public = json.loads(path.read_text()), version("torch").partition("+")[0]
+    path.write_text(json.dumps({**record, "versions": {"torch": f"{public}+cu999"}}))
+    assert outdated(plan, tmp_path) == []
+    path.write_text(json.dumps({**record, "versions": {"torch": f"{public}.1+cu999"}}))
+    assert outdated(plan, tmp_path) == [record["id"]]
 
 
 def test_stopped_sweep_leaves_nothing_running(plan, tmp_path, monkeypatch):
