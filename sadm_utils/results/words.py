@@ -86,14 +86,15 @@ def _changed(about: Mapping[str, Any]) -> str:
 
 
 def on_phantoms(about: Mapping[str, Any]) -> bool:
-    """Whether the subjects of a sweep were simulated."""
-    return "phantom" in _data(about)
+    """Whether the subjects of a sweep were simulated: by the tier, not by a folder's name."""
+    if about.get("tier"):
+        return about["tier"] == "phantom"
+    return (about.get("data") or "phantom") == "phantom"  # older records
 
 
 def _data(about: Mapping[str, Any]) -> str:
     """The data set in a word."""
-    data = str(about.get("data") or "phantom")
-    return "phantoms" if data == "phantom" else data
+    return "phantoms" if on_phantoms(about) else str(about.get("data") or "own")
 
 
 def _commits(about: Mapping[str, Any]) -> str:

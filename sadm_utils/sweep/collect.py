@@ -86,6 +86,7 @@ def _about(
         "name": sweep["name"],
         "profile": sweep["profile"],
         "data": Path(sweep["data_dir"]).name if sweep["data_dir"] else "phantom",
+        "tier": "own" if sweep["data_dir"] else "phantom",
         "date": max(record["finished"] for record in made),
         "commits": all_of("commit"),
         "packages": all_of("package"),

@@ -13,6 +13,7 @@ import pytest
 
 from sadm_utils.errors import UserError
 from sadm_utils.evaluation.statistics import bootstrap_interval
+from sadm_utils.results.words import on_phantoms
 from sadm_utils.sweep.claim import PLAN
 from sadm_utils.sweep.collect import collect
 from sadm_utils.sweep.layout import CAPTION, paper_table, render
@@ -113,10 +114,20 @@ def test_files(tmp_path: Path) -> None:
         "variant", "seed", "fold", "annotations", "test_set", "beta", "best_dice",
     ]  # fmt: skip
     about = json.loads((folder / "about.json").read_text())
-    assert about["data"] == "phantom" and about["seconds"] == 30.0 and about["commits"] == ["abc"]
+    assert about["data"] == about["tier"] == "phantom"
+    assert about["seconds"] == 30.0 and about["commits"] == ["abc"]
     assert about["cost"]["06_evaluation"] == {
         "points": 3, "seconds": 30.0, "mean_seconds": 10.0, "peak_bytes": 5,
     }  # fmt: skip
+
+
+def test_own_data_are_no_phantoms_whatever_their_folder_is_called(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path)
+    plan = json.loads((folder / PLAN).read_text())
+    plan["sweep"]["data_dir"] = "/data/phantom"
+    (folder / PLAN).write_text(json.dumps(plan))
+    about = collect(folder).about
+    assert (about["data"], about["tier"]) == ("phantom", "own") and not on_phantoms(about)
 
 
 def test_same_values_make_the_same_file(tmp_path: Path) -> None:
@@ -167,6 +178,11 @@ def test_what_differs_by_intent_mixes(tmp_path: Path) -> None:
 def test_other_commit_with_the_same_sources_mixes(tmp_path: Path) -> None:
     found = collect(write_sweep(tmp_path, plain1={"commit": "def", "sources": {"b.py": "1"}}))
     assert found.about["commits"] == ["abc", "def"]
+
+
+def test_builds_of_the_same_library_mix(tmp_path: Path) -> None:
+    found = collect(write_sweep(tmp_path, plain1={"versions": {"torch": "2+cu124"}}))
+    assert found.about["mixed"] == ""
 
 
 def test_nothing_to_collect(tmp_path: Path) -> None:
