@@ -7,6 +7,7 @@ runs, its interval that of the subjects. The tables are read and reduced in
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from collections.abc import Mapping
@@ -137,15 +138,16 @@ def _sentences(about: Mapping[str, Any], conflict: str) -> list[str]:
 def _write(found: Collected, folder: Path) -> None:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        # Without a time in it, the same values make the same file.
-        packed = {"method": "gzip", "mtime": 0}
-        part = folder / ".subjects.csv.gz.part"
-        found.subjects.to_csv(part, index=False, compression=packed)
-        part.replace(folder / "subjects.csv.gz")
         try:
             found.subjects.to_parquet(folder / "subjects.parquet", index=False)
         except ImportError:  # pyarrow is no part of the book
             pass
+    write_atomic(folder / "subjects.csv.gz", _packed(found.subjects))
     write_atomic(folder / "table.csv", found.table.to_csv(index=False))
     write_atomic(folder / "beta_curve.csv", found.beta_curve.to_csv(index=False))
     write_atomic(folder / "about.json", json.dumps(found.about, indent=2, ensure_ascii=False))
+
+
+def _packed(table: pd.DataFrame) -> bytes:
+    """A table as gzipped CSV. Without a time in it, the same values make the same file."""
+    return gzip.compress(table.to_csv(index=False).encode(), mtime=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,24 @@ def test_same_values_make_the_same_file(tmp_path: Path) -> None:
     files = [collect(write_sweep(tmp_path / name)) and
              (tmp_path / name / "results" / "subjects.csv.gz") for name in "ab"]  # fmt: skip
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_collecting_twice_at_once_does_not_share_a_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every temporary name holds the number of the process."""
+    folder, replace = write_sweep(tmp_path), os.replace
+    names: list[str] = []
+
+    def note(source: Path, target: Path) -> None:
+        names.append(Path(source).name)
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", note)
+    collect(folder)
+    assert len(names) >= 4 and all(str(os.getpid()) in name for name in names)
+    assert any("subjects.csv.gz" in name for name in names)
+    assert not [p.name for p in (folder / "results").iterdir() if p.name.startswith(".")]
 
 
 def test_unfinished_and_failed_points_are_told_of(tmp_path: Path) -> None:
