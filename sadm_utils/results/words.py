@@ -66,6 +66,9 @@ def made_with(sweep: Measured) -> str:
     if counts:
         runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         text += f" Each value comes from {runs} {'run' if counts[-1] == 1 else 'runs'}."
+    if taken := about.get("reused"):
+        verb = "point was" if taken == 1 else "points were"
+        text += f" {taken} {verb} taken over from another sweep, and no part of the time."
     if about.get("mixed"):
         text += f" **Versions are mixed: {about['mixed']}.**"
     failed = len(about.get("failed") or ())
@@ -111,7 +114,9 @@ def _devices(about: Mapping[str, Any]) -> str:
 def _time(about: Mapping[str, Any]) -> str:
     """The wall time if it was recorded, else the sum over all runs of notebooks."""
     if about.get("wall_s"):
-        return f"wall time {duration(about['wall_s'])}"
+        jobs = about.get("jobs", 1)
+        at_once = f" with {jobs} points at once" if jobs > 1 else ""
+        return f"wall time {duration(about['wall_s'])}{at_once}"
     if about.get("seconds"):
         return f"{duration(about['seconds'])} of computing"
     return "time not recorded"

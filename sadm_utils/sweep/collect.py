@@ -20,9 +20,10 @@ import pandas as pd
 from sadm_utils.errors import UserError, writing
 from sadm_utils.records import write_atomic
 from sadm_utils.sweep.claim import read_plan
-from sadm_utils.sweep.points import failure, finished, points_folder
+from sadm_utils.sweep.points import failure, finished, points_folder, taken_over
 from sadm_utils.sweep.values import make_table, read_chains
 from sadm_utils.sweep.versions import find_conflict
+from sadm_utils.sweep.wall import read_wall
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,16 @@ def collect(folder: str | Path, mixed: bool = False) -> Collected:
 def _about(
     plan: Mapping[str, Any], records: Mapping[str, Any], folder: Path, conflict: str
 ) -> dict[str, Any]:
+    """What the results were made from, on what, and at what cost.
+
+    ``seconds``, ``cost`` and ``peak_bytes`` are those of the points that this sweep has run;
+    ``reused`` counts the others, which ``--reuse`` took from another sweep, and
+    ``reused_seconds`` is what they had taken there. Versions and devices are those of all points.
+    """
     sweep = plan["sweep"]
     made = list(records.values())
+    taken = {name for name in records if taken_over(points_folder(folder) / name)}
+    own = [record for name, record in records.items() if name not in taken]
 
     def all_of(key: str) -> list[Any]:
         return sorted({str(record.get(key) or "unknown") for record in made})
@@ -95,9 +104,12 @@ def _about(
         "python": all_of("python"),
         "devices": all_of("device"),
         "threads": all_of("threads"),
-        "seconds": round(sum(record["seconds"] for record in made), 1),
-        "peak_bytes": max(record["peak_bytes"] for record in made),
-        "cost": _cost(made),
+        **read_wall(folder),
+        "seconds": round(sum(record["seconds"] for record in own), 1),
+        "peak_bytes": max((record["peak_bytes"] for record in own), default=0),
+        "cost": _cost(own),
+        "reused": len(taken),
+        "reused_seconds": round(sum(records[name]["seconds"] for name in taken), 1),
         "points": len(plan["points"]),
         "finished": len(records),
         "failed": {k: v for k, v in failed.items() if v and k not in records},

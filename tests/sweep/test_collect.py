@@ -18,7 +18,9 @@ from sadm_utils.results.words import on_phantoms
 from sadm_utils.sweep.claim import PLAN
 from sadm_utils.sweep.collect import collect
 from sadm_utils.sweep.layout import CAPTION, paper_table, render
+from sadm_utils.sweep.points import REUSED
 from sadm_utils.sweep.values import RESAMPLES
+from sadm_utils.sweep.wall import WALL
 
 RECORD = {
     "seconds": 10.0, "peak_bytes": 5, "threads": 1, "commit": "abc", "package": "0.1.0",
@@ -197,6 +199,28 @@ def test_what_differs_by_intent_mixes(tmp_path: Path) -> None:
 def test_other_commit_with_the_same_sources_mixes(tmp_path: Path) -> None:
     found = collect(write_sweep(tmp_path, plain1={"commit": "def", "sources": {"b.py": "1"}}))
     assert found.about["commits"] == ["abc", "def"]
+
+
+def test_points_of_another_sweep_cost_nothing_here(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path, plain0={"seconds": 100.0, "peak_bytes": 9})
+    (folder / "points" / point_id("plain", 0) / REUSED).write_text("{}")
+    about = collect(folder).about
+    assert (about["reused"], about["reused_seconds"]) == (1, 100.0)
+    assert about["seconds"] == 20.0 and about["cost"]["06_evaluation"]["points"] == 2
+    assert about["peak_bytes"] == 5 and about["finished"] == 3
+    assert "wall_s" not in about
+    for seed in ("plain1", "other0"):
+        (folder / "points" / f"06-{seed}" / REUSED).write_text("{}")
+    about = collect(folder).about
+    assert (about["seconds"], about["cost"], about["peak_bytes"]) == (0, {}, 0)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_wall_time_is_told_if_it_is_that_of_all_starts(tmp_path: Path, whole: bool) -> None:
+    folder = write_sweep(tmp_path)
+    (folder / WALL).write_text(json.dumps({"wall_s": 12.5, "jobs": 2, "whole": whole}))
+    about = collect(folder).about
+    assert about["jobs"] == 2 and about.get("wall_s") == (12.5 if whole else None)
 
 
 def test_builds_of_the_same_library_mix(tmp_path: Path) -> None:
