@@ -1,4 +1,4 @@
-"""From the points of a sweep to tidy tables: ``subjects``, ``table``, ``beta_curve``, ``about``.
+"""From the points of a sweep to tidy tables: ``subjects``, ``table``, ``beta_curve``, ``about`` ...
 
 Values are fractions. A run is one (variant, seed, fold); the spread of a table's row is that of the
 runs, its interval that of the subjects. The tables are read and reduced in
@@ -32,6 +32,7 @@ class Collected:
 
     subjects: pd.DataFrame
     table: pd.DataFrame
+    beta_subjects: pd.DataFrame
     beta_curve: pd.DataFrame
     about: dict[str, Any]
     sentences: list[str] = field(default_factory=list)
@@ -67,9 +68,8 @@ def collect(folder: str | Path, mixed: bool = False) -> Collected:
             "missing and what has failed."
         )
     about = _about(plan, records, folder, conflict)
-    found = Collected(
-        read.subjects, make_table(read), read.beta_curve, about, _sentences(about, conflict)
-    )
+    tables = read.subjects, make_table(read), read.beta_subjects, read.beta_curve
+    found = Collected(*tables, about, _sentences(about, conflict))
     _write(found, folder / "results")
     return found
 
@@ -155,6 +155,7 @@ def _write(found: Collected, folder: Path) -> None:
         except ImportError:  # pyarrow is no part of the book
             pass
     write_atomic(folder / "subjects.csv.gz", _packed(found.subjects))
+    write_atomic(folder / "beta_subjects.csv.gz", _packed(found.beta_subjects))
     write_atomic(folder / "table.csv", found.table.to_csv(index=False))
     write_atomic(folder / "beta_curve.csv", found.beta_curve.to_csv(index=False))
     write_atomic(folder / "about.json", json.dumps(found.about, indent=2, ensure_ascii=False))

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sadm_utils.errors import UserError
-from sadm_utils.evaluation.statistics import ROW_COLUMNS, summarize_runs
+from sadm_utils.evaluation import tables
+from sadm_utils.evaluation.statistics import ROW_COLUMNS, bootstrap_interval, summarize_runs
 from sadm_utils.sweep.points import points_folder
 
 RUN = ["variant", "seed", "fold"]
@@ -26,7 +28,8 @@ TABLE = [
     "mean", "sd_runs", "low", "high", "n_subjects", "n_runs",
 ]  # fmt: skip
 WHOLE = [*RUN, *ROW_COLUMNS]
-CURVE = [*RUN, "annotations", "test_set", "beta", "best_dice"]
+BETA_SUBJECTS = [*RUN, *tables.BETA_SUBJECTS]
+CURVE = [*RUN, "annotations", "test_set", "beta", "best_dice", "low", "high"]
 RESAMPLES = 2000
 
 
@@ -40,12 +43,16 @@ class Values:
         A line a subject and metric: columns `SUBJECTS`.
     whole
         A line a test set and metric that no subject has a value of: columns `WHOLE`.
+    beta_subjects
+        A line a weight and subject: columns `BETA_SUBJECTS`; none of an older evaluation.
     beta_curve
-        A line a weight: columns `CURVE`.
+        A line a weight: columns `CURVE`. The 95 % interval over subjects, each averaged over the
+        runs first, is that of the variant and the same for its runs; NaN without subjects' values.
     """
 
     subjects: pd.DataFrame
     whole: pd.DataFrame
+    beta_subjects: pd.DataFrame
     beta_curve: pd.DataFrame
 
 
@@ -62,37 +69,48 @@ def read_chains(plan: Mapping[str, Any], records: Mapping[str, Any], folder: Pat
     UserError
         If a file is missing or damaged.
     """
-    subjects, wholes, curves = ([pd.DataFrame(columns=c)] for c in (SUBJECTS, WHOLE, CURVE))
+    found: dict[str, list[pd.DataFrame]] = {"subjects": [], "whole": [], "weights": [], "curve": []}
     for chain in plan["chains"]:
         run = {key: chain[key] for key in RUN}
         for point in chain["results"]:
             if point in records:
                 stage = points_folder(folder) / point / records[point]["stages"][-1]
-                each, results = _read_subjects(stage), _read_results(stage)
-                subjects.append(each.assign(**run)[SUBJECTS])
-                wholes.append(_of_whole_sets(results["rows"], each).assign(**run)[WHOLE])
-                if rows := results.get("beta_curve"):
-                    curves.append(pd.DataFrame(rows).assign(**run)[CURVE])
-    one, two, three = (_joined(tables) for tables in (subjects, wholes, curves))
+                for name, table in _read_stage(stage).items():
+                    found[name].append(table.assign(**run))
+    columns = (SUBJECTS, WHOLE, BETA_SUBJECTS, CURVE[:-2])
+    subjects, whole, weights, curve = map(_joined, found.values(), columns)
     return Values(
-        one.drop_duplicates(SUBJECTS[:-1], ignore_index=True),
-        two.drop_duplicates([*RUN, *ROW], ignore_index=True),
-        three,
+        subjects.drop_duplicates(SUBJECTS[:-1], ignore_index=True),
+        whole.drop_duplicates([*RUN, *ROW], ignore_index=True),
+        weights,
+        _with_interval(curve, weights),
     )
 
 
-def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """All tables below each other; the first one is empty, and has the columns."""
-    full = [table for table in tables if len(table)]
-    return pd.concat(full or tables[:1], ignore_index=True)
+def _joined(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    """All tables below each other with these columns, even if there are none."""
+    full = [part[columns] for part in parts if len(part)]
+    return pd.concat(full, ignore_index=True) if full else pd.DataFrame(columns=columns)
 
 
-def _read_subjects(stage: Path) -> pd.DataFrame:
+def _read_stage(stage: Path) -> dict[str, pd.DataFrame]:
+    """The tables of one evaluation; only those of chapter 6 have weights."""
+    subjects, results = _read_table(stage / "subjects.csv"), _read_results(stage)
+    weights = stage / "beta_subjects.csv"
+    return {
+        "subjects": subjects,
+        "whole": _of_whole_sets(results["rows"], subjects),
+        "weights": _read_table(weights) if weights.exists() else pd.DataFrame(),
+        "curve": pd.DataFrame(results.get("beta_curve", [])),
+    }
+
+
+def _read_table(path: Path) -> pd.DataFrame:
     try:
-        frame = pd.read_csv(stage / "subjects.csv", dtype={"subject": str, "annotations": str})
+        frame = pd.read_csv(path, dtype={"subject": str, "annotations": str})
         return frame.fillna({"annotations": ""})
     except (OSError, ValueError, KeyError) as error:
-        raise _unreadable(stage / "subjects.csv", error) from None
+        raise _unreadable(path, error) from None
 
 
 def _read_results(stage: Path) -> dict[str, Any]:
@@ -116,6 +134,23 @@ def _of_whole_sets(rows: list[dict[str, Any]], subjects: pd.DataFrame) -> pd.Dat
     found = found.astype(dict.fromkeys(numbers, float))
     known = pd.MultiIndex.from_frame(subjects[ROW])
     return found[~pd.MultiIndex.from_frame(found[ROW]).isin(known)]
+
+
+def _with_interval(curve: pd.DataFrame, weights: pd.DataFrame) -> pd.DataFrame:
+    """Add ``low`` and ``high`` to a curve where each of its runs has values of subjects."""
+    keys = ["variant", "annotations", "test_set", "beta"]
+    runs = curve.groupby(keys)["seed"].size()
+    lines = []
+    for key, group in weights.groupby(keys, sort=False):
+        each = group.groupby("subject", sort=False)["best_dice"].mean().to_numpy()
+        # The same subjects are drawn at each weight, so that the band is as smooth as the curve.
+        ends = bootstrap_interval(each, np.random.default_rng(0), RESAMPLES)
+        if len(group[RUN].drop_duplicates()) == runs.get(key):
+            lines.append((*key, ends.low, ends.high))
+    intervals = pd.DataFrame(lines, columns=[*keys, "low", "high"])
+    if intervals.empty:
+        return curve.assign(low=float("nan"), high=float("nan"))
+    return curve.merge(intervals, how="left", on=keys)[CURVE]
 
 
 def make_table(values: Values) -> pd.DataFrame:

@@ -8,10 +8,17 @@ import pytest
 
 from sadm_utils.errors import UserError
 from sadm_utils.evaluation.statistics import Interval
-from sadm_utils.results.measured import COLUMNS, Measured, difference, read_sweep, verdict
-from sadm_utils.sweep.values import CURVE, SUBJECTS, TABLE
+from sadm_utils.results.measured import (
+    BETA_COLUMNS,
+    COLUMNS,
+    Measured,
+    difference,
+    read_sweep,
+    verdict,
+)
+from sadm_utils.sweep.values import BETA_SUBJECTS, CURVE, SUBJECTS, TABLE
 from tests.results import made_up
-from tests.results.made_up import as_in_the_paper, write_sweep
+from tests.results.made_up import as_in_the_paper, forget_subjects_of_curves, write_sweep
 
 ROWS = [("cDDPM", ""), ("FAE (SparK)", ""), ("SADM_res", "draem")]
 
@@ -19,6 +26,7 @@ ROWS = [("cDDPM", ""), ("FAE (SparK)", ""), ("SADM_res", "draem")]
 def test_columns_are_those_that_a_sweep_writes():
     written = (SUBJECTS, TABLE, CURVE)
     assert [sorted(columns) for columns in written] == [sorted(c) for c in COLUMNS.values()]
+    assert sorted(BETA_SUBJECTS) == sorted(BETA_COLUMNS)
 
 
 def test_no_record_is_none(root):
@@ -50,6 +58,17 @@ def test_an_incomplete_record_is_one_sentence(root, file):
     (folder / file).unlink()
     with pytest.raises(UserError, match=f"{file} is missing: collect the sweep again"):
         read_sweep("table")
+
+
+def test_older_record_without_spread_of_the_curve_is_read(root):
+    folder = write_sweep(root, "table", as_in_the_paper(), ROWS, variants=("a", "b"))
+    new = read_sweep("table").only("b")
+    assert new.curve["low"].notna().all() and set(new.curve_subjects["variant"]) == {"b"}
+    forget_subjects_of_curves(folder)
+    old = read_sweep("table").only("b")
+    assert len(old.curve) == len(new.curve) and old.curve_subjects.empty
+    assert old.curve[["low", "high"]].isna().all(axis=None)
+    assert list(old.curve["best_dice"]) == list(new.curve["best_dice"])
 
 
 def test_damaged_about_is_one_sentence(root):

@@ -114,8 +114,10 @@ def test_files(tmp_path: Path) -> None:
     curve = pd.read_csv(folder / "beta_curve.csv")
     assert len(curve) == 3 and set(curve["best_dice"]) == {0.7}
     assert list(curve) == [
-        "variant", "seed", "fold", "annotations", "test_set", "beta", "best_dice",
+        "variant", "seed", "fold", "annotations", "test_set", "beta", "best_dice", "low", "high",
     ]  # fmt: skip
+    assert curve[["low", "high"]].isna().all(axis=None), "no values of subjects: no interval"
+    assert pd.read_csv(folder / "beta_subjects.csv.gz").empty
     about = json.loads((folder / "about.json").read_text())
     assert about["data"] == about["tier"] == "phantom"
     assert about["seconds"] == 30.0 and about["commits"] == ["abc"]

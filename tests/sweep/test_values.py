@@ -1,4 +1,4 @@
-"""What only a whole test set has (pooled metrics, detection) is collected like all else."""
+"""Metrics of whole test sets and weighting curves are collected with their runs and spread."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 from sadm_utils.evaluation.protocol import Scored, measure_healthy, measure_set
-from sadm_utils.evaluation.statistics import summarize
-from sadm_utils.evaluation.tables import METRIC_NAMES, write_results
+from sadm_utils.evaluation.statistics import bootstrap_interval, summarize
+from sadm_utils.evaluation.tables import METRIC_NAMES, write_beta_subjects, write_results
 from sadm_utils.sweep.layout import render
+from sadm_utils.sweep.values import RESAMPLES as OF_THE_SWEEP
 from sadm_utils.sweep.values import ROW, TABLE, Values, make_table, read_chains
 
 WHOLE = {"pooled_best_dice", "pooled_auprc", "detection_auroc", "slice_auroc"}
@@ -103,3 +104,59 @@ def test_a_run_without_a_value_does_not_count(tmp_path: Path) -> None:
     records = {f"06-{s}": {"stages": ["evaluation"]} for s in (1, 2)}
     line = whole_of(make_table(read_chains({"chains": chains}, records, tmp_path)))
     assert line["n_runs"] == 1 and line["low"] <= line["mean"] <= line["high"]
+
+
+CURVES = {1: {"A": 0.2, "B": 0.4}, 2: {"A": 0.4, "B": 0.8}}
+"""⌈Dice⌉ of each subject at β = 0, by seed; at β = 1 it is half of that."""
+
+
+def curves_of(folder: Path, kept: tuple[int, ...]) -> Values:
+    """Two runs with a weighting curve; the values of subjects are there for the seeds ``kept``."""
+    chains, records = [], {}
+    for seed, values in CURVES.items():
+        stage = folder / "points" / f"06-{seed}" / "evaluation"
+        write_evaluation(stage, ("A", ""), seed)
+        each = pd.DataFrame(
+            [("draem", "ATLAS", subject, beta, value / (1 + beta))
+             for beta in (0.0, 1.0) for subject, value in values.items()],
+            columns=["annotations", "test_set", "subject", "beta", "best_dice"],
+        )  # fmt: skip
+        keys = ["annotations", "test_set", "beta"]
+        means = each.groupby(keys)["best_dice"].mean().reset_index().to_dict("records")
+        content = json.loads((stage / "results.json").read_text())
+        (stage / "results.json").write_text(json.dumps({**content, "beta_curve": means}))
+        if seed in kept:
+            write_beta_subjects(stage, each)
+        chains.append({"variant": "plain", "seed": seed, "fold": 0, "results": [f"06-{seed}"]})
+        records[f"06-{seed}"] = {"stages": ["evaluation"]}
+    return read_chains({"chains": chains}, records, folder)
+
+
+def test_curve_has_the_interval_over_subjects_with_their_runs_averaged(tmp_path: Path) -> None:
+    values = curves_of(tmp_path, kept=(1, 2))
+    curve = values.beta_curve.set_index(["seed", "beta"])
+    assert curve["best_dice"].to_dict() == pytest.approx(
+        {(1, 0.0): 0.3, (1, 1.0): 0.15, (2, 0.0): 0.6, (2, 1.0): 0.3}
+    )
+    for beta, means in ((0.0, [0.3, 0.6]), (1.0, [0.15, 0.3])):
+        expected = bootstrap_interval(means, np.random.default_rng(0), OF_THE_SWEEP)
+        for seed in CURVES:
+            ends = curve.loc[(seed, beta), ["low", "high"]].astype(float)
+            assert list(ends) == pytest.approx([expected.low, expected.high])
+    assert len(values.beta_subjects) == 2 * 2 * 2
+
+
+def test_curve_of_runs_without_values_of_subjects_has_no_interval(tmp_path: Path) -> None:
+    for name, kept in (("some", (1,)), ("none", ())):
+        curve = curves_of(tmp_path / name, kept).beta_curve
+        assert len(curve) == 4 and curve[["low", "high"]].isna().all(axis=None), name
+
+
+def test_values_of_weights_are_small(tmp_path: Path) -> None:
+    row = ("draem", "ATLAS", "a", 0.1, 1 / 3)
+    columns = ["annotations", "test_set", "subject", "beta", "best_dice"]
+    write_beta_subjects(tmp_path, pd.DataFrame([row], columns=columns))
+    text = (tmp_path / "beta_subjects.csv").read_text()
+    assert text == ",".join(columns) + "\ndraem,ATLAS,a,0.1,0.3333\n"
+    write_beta_subjects(tmp_path, pd.DataFrame([]))
+    assert (tmp_path / "beta_subjects.csv").read_text() == ",".join(columns) + "\n"
