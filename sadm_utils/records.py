@@ -44,8 +44,8 @@ def read_header(path: Path) -> Header:
         ) from None
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees either the old or the new one, never a part.
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader sees either the old or the new one, never a part.
 
     Raises
     ------
@@ -55,7 +55,10 @@ def write_atomic(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with writing(path):
-            temporary.write_text(text)
+            if isinstance(content, str):
+                temporary.write_text(content)
+            else:
+                temporary.write_bytes(content)
             os.replace(temporary, path)
     except UserError:
         temporary.unlink(missing_ok=True)

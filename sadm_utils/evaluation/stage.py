@@ -22,7 +22,7 @@ from sadm_utils.evaluation.metrics import best_dice, l1_error
 from sadm_utils.evaluation.protocol import Healthy, Scored, measure_healthy, measure_set
 from sadm_utils.evaluation.scoring import VolumeMaps, maps_of_split, scores
 from sadm_utils.evaluation.statistics import bootstrap_interval, summarize
-from sadm_utils.evaluation.tables import write_results
+from sadm_utils.evaluation.tables import write_beta_subjects, write_results
 from sadm_utils.runs import Run, Stage, compute_once
 from sadm_utils.sadm.fusion import fuse
 from sadm_utils.sadm.training import (
@@ -75,7 +75,8 @@ def evaluate(run: Run, show: Callable[[str], None] = print) -> dict[str, Any]:
     """Score every test set with every finished model, or reuse the finished stage.
 
     Writes ``results.json`` and ``results.csv`` (a row a method, test set and metric),
-    ``subjects.csv`` (a value a subject), and the maps of the first subjects of each set.
+    ``subjects.csv`` (a value a subject), ``beta_subjects.csv`` (the same for each weight β), and
+    the maps of the first subjects of each set.
     """
     stage = evaluation_stage(run)
     return compute_once(stage, lambda: _evaluate(run, stage.path, show))
@@ -144,6 +145,7 @@ def _write_results(
         **extra,
         "beta_curve": _mean_curve(tables["beta"]) if len(tables["beta"]) else [],
     }
+    write_beta_subjects(folder, tables["beta"])
     write_results(folder, summary.reset_index(drop=True), extra, subjects)
     return {"healthy_l1": error.mean, "rows": len(summary)}
 
@@ -284,7 +286,7 @@ def _beta_rows(test_set: str, maps: VolumeMaps, count: int) -> list[dict[str, An
         for beta in np.linspace(0, 1, count):
             score = fuse(maps.residual[inside], supervised[inside], float(beta))
             dice = best_dice(score, maps.seg[inside])[0]
-            rows.append({"annotations": annotations, "test_set": test_set,
+            rows.append({"annotations": annotations, "test_set": test_set, "subject": maps.subject,
                          "beta": round(float(beta), 4), "best_dice": dice})
     return rows
 

@@ -133,9 +133,10 @@ def summarize_runs(
     Returns
     -------
     DataFrame
-        [variant,] method, annotations, test_set, metric, mean (of the runs' means), sd (sample
-        standard deviation of the runs' means; ``nan`` with one run), low, high (95 % bootstrap
-        interval over subjects, each averaged over its runs), n (subjects), runs.
+        [variant,] method, annotations, test_set, metric, mean (over subjects, each averaged over
+        its runs), sd (sample standard deviation of the runs' means; ``nan`` with one run), low,
+        high (95 % bootstrap interval of that mean), n (subjects), runs. Where each run has a value
+        of each subject, the mean is also that of the runs' means.
     """
     missing = {*SUBJECT_COLUMNS, *runs} - set(subjects.columns)
     if missing:
@@ -147,7 +148,8 @@ def summarize_runs(
         means = group.groupby(list(runs), dropna=False)["value"].mean().dropna()
         each = group.groupby("subject", sort=False)["value"].mean().to_numpy()
         interval = bootstrap_interval(each, np.random.default_rng(seed), n)
-        found = {"mean": means.mean(), "sd": means.std(ddof=1), "low": interval.low,
+        # The mean that the interval belongs to: the runs' means may lack different subjects.
+        found = {"mean": interval.mean, "sd": means.std(ddof=1), "low": interval.low,
                  "high": interval.high, "n": interval.n, "runs": len(means)}  # fmt: skip
         rows.append(dict(zip(keys, key, strict=True)) | found)
     return pd.DataFrame(rows)

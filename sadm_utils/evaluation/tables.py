@@ -54,6 +54,8 @@ LOWER_IS_BETTER = ("hd95", "assd", "l1_healthy")
 NO_PERCENTAGE = {"hd95": 1, "assd": 1, "l1_healthy": 4, "l1_lesion": 4, "l1_ratio": 2}
 """Digits after the point of what is no share."""
 NOTHING = "–"
+BETA_SUBJECTS = ("annotations", "test_set", "subject", "beta", "best_dice")
+"""Columns of ``beta_subjects.csv``."""
 
 
 def format_value(
@@ -174,6 +176,19 @@ def write_results(
     if subjects is not None:
         write_atomic(folder / "subjects.csv", subjects.to_csv(index=False))
     write_atomic(folder / "results.json", text + "\n")
+
+
+def write_beta_subjects(folder: Path, values: pd.DataFrame) -> None:
+    """Write ``beta_subjects.csv``: ⌈Dice⌉ of each subject at each weight β, to four digits.
+
+    Parameters
+    ----------
+    values : DataFrame
+        Columns `BETA_SUBJECTS`, or nothing at all where there is no network to weight.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    table = values.reindex(columns=list(BETA_SUBJECTS)).round({"best_dice": 4})
+    write_atomic(folder / "beta_subjects.csv", table.to_csv(index=False))
 
 
 def read_results(folder: Path | str) -> tuple[pd.DataFrame, dict[str, Any]]:

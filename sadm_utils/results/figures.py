@@ -31,7 +31,8 @@ def beta_panels(
     ----------
     ours
         Columns seed, fold, annotations, test_set, beta, best_dice (fractions): a thin line a run,
-        a thick one for the mean; a ring marks the best weight.
+        a thick one for the mean; a ring marks the best weight. With columns low and high, a light
+        band is the interval over subjects.
     paper
         The same columns without seed and fold.
     """
@@ -45,6 +46,7 @@ def beta_panels(
             _line(ax, mean, color=PAPER, style="--", marker="s", label="paper")
         found = _curve(ours, source, test_set)
         if len(found):
+            _band(ax, found)
             _runs(ax, found)
             mean = found.groupby("beta")["best_dice"].mean()
             _line(ax, mean, color=PALETTE[0], style="-", marker="o", label="this book")
@@ -69,6 +71,15 @@ def _line(ax: Axes, mean: pd.Series, color: str, style: str, marker: str, label:
     if percent.notna().any():
         ring = dict(marker="o", ms=10, mfc="none", mec=color, mew=1.4, linestyle="none")
         ax.plot([percent.idxmax()], [percent.max()], clip_on=False, **ring)
+
+
+def _band(ax: Axes, found: pd.DataFrame) -> None:
+    """The interval over subjects at each weight, where there is one."""
+    if {"low", "high"} <= set(found) and found["low"].notna().any():
+        ends = 100 * found.groupby("beta")[["low", "high"]].mean()  # the same for each run
+        ax.fill_between(
+            ends.index, ends["low"], ends["high"], color=PALETTE[0], alpha=0.15, linewidth=0
+        )
 
 
 def _runs(ax: Axes, found: pd.DataFrame) -> None:

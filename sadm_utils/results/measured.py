@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,16 @@ COLUMNS = {
     ),
     "beta_curve.csv": (
         *("variant", "seed", "fold", "annotations", "test_set", "beta", "best_dice"),
+        *("low", "high"),
     ),
 }
+ADDED = {"beta_curve.csv": ("low", "high")}
+"""Columns that older records lack: they are NaN there."""
+BETA_SUBJECTS = "beta_subjects.csv.gz"
+BETA_COLUMNS = (
+    *("variant", "seed", "fold", "annotations", "test_set", "subject", "beta", "best_dice"),
+)
+"""Of a file that older records lack."""
 TEXT = ("variant", "method", "annotations", "test_set", "subject", "metric")
 RESAMPLES = 2000
 
@@ -57,6 +65,8 @@ class Measured:
         The tables of the folder, with the columns of :data:`COLUMNS`; values are fractions.
     about
         How they were made: profile, data, commits, versions, device, date, wall time ...
+    curve_subjects
+        The weighting curve of each subject, columns :data:`BETA_COLUMNS`; empty in older records.
     """
 
     name: str
@@ -64,6 +74,9 @@ class Measured:
     table: pd.DataFrame
     curve: pd.DataFrame
     about: Mapping[str, Any]
+    curve_subjects: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=list(BETA_COLUMNS))
+    )
 
     @property
     def variants(self) -> list[str]:
@@ -71,8 +84,9 @@ class Measured:
 
     def only(self, variant: str) -> Measured:
         """The same sweep with one of its variants."""
-        parts = (self.subjects, self.table, self.curve)
-        return Measured(self.name, *(p[p["variant"] == variant] for p in parts), self.about)
+        parts = (self.subjects, self.table, self.curve, self.curve_subjects)
+        *tables, weights = (p[p["variant"] == variant] for p in parts)
+        return Measured(self.name, *tables, self.about, weights)
 
     def cells(self, metric: str) -> dict[tuple[str, Row, str], Cell]:
         """Values by (variant, row, test set)."""
@@ -114,7 +128,9 @@ def read_sweep(name: str) -> Measured | None:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
     except ValueError:
         raise UserError(f"{folder / 'about.json'} is damaged: collect the sweep again.") from None
-    return Measured(name, *tables, about)
+    weights = folder / BETA_SUBJECTS
+    more = (_read_table(weights, BETA_COLUMNS),) if weights.exists() else ()
+    return Measured(name, *tables, about, *more)
 
 
 def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
@@ -125,6 +141,9 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         raise UserError(f"{path} is missing: collect the sweep again.") from None
     except (ValueError, OSError, EOFError):
         raise UserError(f"{path} is damaged: collect the sweep again.") from None
+    for column in ADDED.get(path.name, ()):
+        if column not in table:
+            table[column] = np.nan
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise UserError(f"{path} lacks the columns {missing}: collect the sweep again.")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from sadm_utils.evaluation.tables import (
     METRIC_NAMES,
     NOTHING,
@@ -17,16 +15,15 @@ from sadm_utils.report import duration
 from sadm_utils.results import orderings, words
 from sadm_utils.results.agreement import all_rivals, rank_correlation
 from sadm_utils.results.cells import cells_section, further_section
-from sadm_utils.results.figures import beta_panels
 from sadm_utils.results.measured import Measured, read_sweep
 from sadm_utils.results.orderings import Judged, Pair, judge, tally
 from sadm_utils.results.paper import (
     METRICS,
     TEST_SETS,
     Row,
-    figure_5,
     row_name,
 )
+from sadm_utils.results.weights import weights_section
 
 SWEEP = "table"
 RIVALS_NAMED = 4  # of those above SADM_res; the others are counted
@@ -39,7 +36,6 @@ MARKS = {
     "rivals": "<!-- results: where SADM does not win -->",
     "weights": "<!-- results: weights -->",
 }
-ALT_WEIGHTS = "Dice over the fusion weight for {pairs}: this book as solid line{paper}."
 
 
 def fill_results(text: str, folder: Path) -> str:
@@ -59,7 +55,7 @@ def fill_results(text: str, folder: Path) -> str:
         "correlation": correlation_table(sweep),
         "orderings": orderings_section(sweep),
         "rivals": f"{rivals_words(None)}\n\n{rivals_words(sweep)}",
-        "weights": weights_section(sweep, folder),
+        "weights": weights_section(sweep, folder) or NOTHING_YET["weights"],
     }
     for key, part in parts.items():
         text = text.replace(MARKS[key], part)
@@ -215,49 +211,3 @@ def _rivals(found: dict[str, list]) -> str:
         if names:
             texts.append(f"{METRIC_NAMES[metric]} {', '.join(names)}")
     return "; ".join(texts)
-
-
-def weights_section(sweep: Measured, folder: Path) -> str:
-    """Figure 5: the paper's four pairs with its values, then all other pairs of the sweep."""
-    paper = figure_5()
-    if sweep.curve.empty:
-        return NOTHING_YET["weights"]
-    shown = list(dict.fromkeys(zip(paper["annotations"], paper["test_set"], strict=True)))
-    every = dict.fromkeys(zip(sweep.curve["annotations"], sweep.curve["test_set"], strict=True))
-    parts = [_weights(sweep, paper, shown, folder / "weights_paper.png", ", the paper's dashed")]
-    rest = [pair for pair in every if pair not in shown]
-    if rest:
-        parts += ["The other pairs, which the paper does not show:"]
-        parts.append(_weights(sweep, paper, rest, folder / "weights_other.png", ""))
-    parts.append(best_weights(sweep, paper, list(every)))
-    return "\n\n".join(parts)
-
-
-def _weights(
-    sweep: Measured, paper: pd.DataFrame, pairs: list[tuple[str, str]], path: Path, also: str
-) -> str:
-    beta_panels(sweep.curve, paper, pairs).savefig(path)
-    names = words.listed([f"{source} to {test_set}" for source, test_set in pairs])
-    return words.image(path.name, ALT_WEIGHTS.format(pairs=names, paper=also))
-
-
-def best_weights(sweep: Measured, paper: pd.DataFrame, pairs: list[tuple[str, str]]) -> str:
-    """Markdown: the best weight of each pair and what the plain sum (0.5) loses, here and there."""
-    lines = []
-    for pair in pairs:
-        line = [f"{pair[0]} → {pair[1]}"]
-        for table in (sweep.curve, paper):
-            found = table[(table["annotations"] == pair[0]) & (table["test_set"] == pair[1])]
-            line += _best_weight(found)
-        lines.append(line)
-    what = ("best β", "⌈Dice⌉ at it", "lost by the sum")
-    return markdown(("trained → tested", *(f"{x}: {w}" for x in ("here", "paper") for w in what)),
-                    lines)  # fmt: skip
-
-
-def _best_weight(found: pd.DataFrame) -> tuple[str, str, str]:
-    mean = 100 * found.groupby("beta")["best_dice"].mean()
-    if mean.isna().all():
-        return NOTHING, NOTHING, NOTHING
-    at_sum = mean[(mean.index.to_series() - 0.5).abs().idxmin()]
-    return f"{mean.idxmax():.2g}", f"{mean.max():.1f}", f"{mean.max() - at_sum:.1f}"

@@ -75,6 +75,9 @@ def made_with(sweep: Measured) -> str:
     if counts:
         runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         text += f" Each value comes from {runs} {'run' if counts[-1] == 1 else 'runs'}."
+    if taken := about.get("reused"):
+        verb = "point was" if taken == 1 else "points were"
+        text += f" {taken} {verb} taken over from another sweep, and no part of the time."
     if about.get("mixed"):
         text += f" **Versions are mixed: {about['mixed']}.**"
     failed = len(about.get("failed") or ())
@@ -95,14 +98,15 @@ def _changed(about: Mapping[str, Any]) -> str:
 
 
 def on_phantoms(about: Mapping[str, Any]) -> bool:
-    """Whether the subjects of a sweep were simulated."""
-    return "phantom" in _data(about)
+    """Whether the subjects of a sweep were simulated: by the tier, not by a folder's name."""
+    if about.get("tier"):
+        return about["tier"] == "phantom"
+    return (about.get("data") or "phantom") == "phantom"  # older records
 
 
 def _data(about: Mapping[str, Any]) -> str:
     """The data set in a word."""
-    data = str(about.get("data") or "phantom")
-    return "phantoms" if data == "phantom" else data
+    return "phantoms" if on_phantoms(about) else str(about.get("data") or "own")
 
 
 def _commits(about: Mapping[str, Any]) -> str:
@@ -119,7 +123,9 @@ def _devices(about: Mapping[str, Any]) -> str:
 def _time(about: Mapping[str, Any]) -> str:
     """The wall time if it was recorded, else the sum over all runs of notebooks."""
     if about.get("wall_s"):
-        return f"wall time {duration(about['wall_s'])}"
+        jobs = about.get("jobs", 1)
+        at_once = f" with {jobs} points at once" if jobs > 1 else ""
+        return f"wall time {duration(about['wall_s'])}{at_once}"
     if about.get("seconds"):
         return f"{duration(about['seconds'])} of computing"
     return "time not recorded"

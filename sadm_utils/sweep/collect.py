@@ -1,11 +1,13 @@
-"""From the points of a sweep to tidy tables: ``subjects``, ``table``, ``beta_curve``, ``about``.
+"""From the points of a sweep to tidy tables: ``subjects``, ``table``, ``beta_curve``, ``about`` ...
 
 Values are fractions. A run is one (variant, seed, fold); the spread of a table's row is that of the
-runs, its interval that of the subjects.
+runs, its interval that of the subjects. The tables are read and reduced in
+:mod:`sadm_utils.sweep.values`.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from collections.abc import Mapping
@@ -16,20 +18,12 @@ from typing import Any
 import pandas as pd
 
 from sadm_utils.errors import UserError, writing
-from sadm_utils.evaluation.statistics import summarize_runs
 from sadm_utils.records import write_atomic
 from sadm_utils.sweep.claim import read_plan
-from sadm_utils.sweep.points import failure, finished, points_folder
+from sadm_utils.sweep.points import failure, finished, points_folder, taken_over
+from sadm_utils.sweep.values import make_table, read_chains
 from sadm_utils.sweep.versions import find_conflict
-
-RUN = ["variant", "seed", "fold"]
-SUBJECTS = [*RUN, "method", "annotations", "test_set", "subject", "metric", "value"]
-TABLE = [
-    "variant", "method", "annotations", "test_set", "metric",
-    "mean", "sd_runs", "low", "high", "n_subjects", "n_runs",
-]  # fmt: skip
-CURVE = [*RUN, "annotations", "test_set", "beta", "best_dice"]
-RESAMPLES = 2000
+from sadm_utils.sweep.wall import read_wall
 
 
 @dataclass(frozen=True)
@@ -38,6 +32,7 @@ class Collected:
 
     subjects: pd.DataFrame
     table: pd.DataFrame
+    beta_subjects: pd.DataFrame
     beta_curve: pd.DataFrame
     about: dict[str, Any]
     sentences: list[str] = field(default_factory=list)
@@ -66,68 +61,32 @@ def collect(folder: str | Path, mixed: bool = False) -> Collected:
             f"The results in {folder} are of different versions: {conflict}. Run 'sadm sweep' with "
             "--refresh to make the older ones again, or add --mixed to accept the mixture."
         )
-    subjects, curve = _read_chains(plan, records, folder)
-    if subjects.empty:
+    read = read_chains(plan, records, folder)
+    if read.subjects.empty:
         raise UserError(
             f"No evaluation is finished in {folder}: run 'sadm sweep' again; it says what is "
             "missing and what has failed."
         )
     about = _about(plan, records, folder, conflict)
-    found = Collected(subjects, _table(subjects), curve, about, _sentences(about, conflict))
+    tables = read.subjects, make_table(read), read.beta_subjects, read.beta_curve
+    found = Collected(*tables, about, _sentences(about, conflict))
     _write(found, folder / "results")
     return found
-
-
-def _read_chains(
-    plan: Mapping[str, Any], records: Mapping[str, Any], folder: Path
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Values of all subjects and weights of all curves, with the run that they belong to."""
-    subjects, curves = [pd.DataFrame(columns=SUBJECTS)], [pd.DataFrame(columns=CURVE)]
-    for chain in plan["chains"]:
-        run = {key: chain[key] for key in RUN}
-        for point in chain["results"]:
-            if point in records:
-                stage = points_folder(folder) / point / records[point]["stages"][-1]
-                subjects.append(_read_subjects(stage).assign(**run)[SUBJECTS])
-                rows = _read_extra(stage).get("beta_curve", [])
-                if rows:
-                    curves.append(pd.DataFrame(rows).assign(**run)[CURVE])
-    one, two = (pd.concat(t[1:] or t, ignore_index=True) for t in (subjects, curves))
-    return one.drop_duplicates(SUBJECTS[:-1], ignore_index=True), two
-
-
-def _read_subjects(stage: Path) -> pd.DataFrame:
-    try:
-        frame = pd.read_csv(stage / "subjects.csv", dtype={"subject": str})
-        return frame.fillna({"annotations": ""})
-    except (OSError, ValueError, KeyError) as error:
-        raise _unreadable(stage / "subjects.csv", error) from None
-
-
-def _read_extra(stage: Path) -> dict[str, Any]:
-    try:
-        return json.loads((stage / "results.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _unreadable(stage / "results.json", error) from None
-
-
-def _unreadable(path: Path, error: Exception) -> UserError:
-    return UserError(
-        f"{path} cannot be read ({error}): delete {path.parent.parent} and run the sweep again."
-    )
-
-
-def _table(subjects: pd.DataFrame) -> pd.DataFrame:
-    """One line a row and metric: mean over runs, spread of the runs, interval over subjects."""
-    names = {"sd": "sd_runs", "n": "n_subjects", "runs": "n_runs"}
-    return summarize_runs(subjects, n=RESAMPLES).rename(columns=names)[TABLE]
 
 
 def _about(
     plan: Mapping[str, Any], records: Mapping[str, Any], folder: Path, conflict: str
 ) -> dict[str, Any]:
+    """What the results were made from, on what, and at what cost.
+
+    ``seconds``, ``cost`` and ``peak_bytes`` are those of the points that this sweep has run;
+    ``reused`` counts the others, which ``--reuse`` took from another sweep, and
+    ``reused_seconds`` is what they had taken there. Versions and devices are those of all points.
+    """
     sweep = plan["sweep"]
     made = list(records.values())
+    taken = {name for name in records if taken_over(points_folder(folder) / name)}
+    own = [record for name, record in records.items() if name not in taken]
 
     def all_of(key: str) -> list[Any]:
         return sorted({str(record.get(key) or "unknown") for record in made})
@@ -137,6 +96,7 @@ def _about(
         "name": sweep["name"],
         "profile": sweep["profile"],
         "data": Path(sweep["data_dir"]).name if sweep["data_dir"] else "phantom",
+        "tier": "own" if sweep["data_dir"] else "phantom",
         "date": max(record["finished"] for record in made),
         "commits": all_of("commit"),
         "packages": all_of("package"),
@@ -144,9 +104,12 @@ def _about(
         "python": all_of("python"),
         "devices": all_of("device"),
         "threads": all_of("threads"),
-        "seconds": round(sum(record["seconds"] for record in made), 1),
-        "peak_bytes": max(record["peak_bytes"] for record in made),
-        "cost": _cost(made),
+        **read_wall(folder),
+        "seconds": round(sum(record["seconds"] for record in own), 1),
+        "peak_bytes": max((record["peak_bytes"] for record in own), default=0),
+        "cost": _cost(own),
+        "reused": len(taken),
+        "reused_seconds": round(sum(records[name]["seconds"] for name in taken), 1),
         "points": len(plan["points"]),
         "finished": len(records),
         "failed": {k: v for k, v in failed.items() if v and k not in records},
@@ -187,15 +150,17 @@ def _sentences(about: Mapping[str, Any], conflict: str) -> list[str]:
 def _write(found: Collected, folder: Path) -> None:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        # Without a time in it, the same values make the same file.
-        packed = {"method": "gzip", "mtime": 0}
-        part = folder / ".subjects.csv.gz.part"
-        found.subjects.to_csv(part, index=False, compression=packed)
-        part.replace(folder / "subjects.csv.gz")
         try:
             found.subjects.to_parquet(folder / "subjects.parquet", index=False)
         except ImportError:  # pyarrow is no part of the book
             pass
+    write_atomic(folder / "subjects.csv.gz", _packed(found.subjects))
+    write_atomic(folder / "beta_subjects.csv.gz", _packed(found.beta_subjects))
     write_atomic(folder / "table.csv", found.table.to_csv(index=False))
     write_atomic(folder / "beta_curve.csv", found.beta_curve.to_csv(index=False))
     write_atomic(folder / "about.json", json.dumps(found.about, indent=2, ensure_ascii=False))
+
+
+def _packed(table: pd.DataFrame) -> bytes:
+    """A table as gzipped CSV. Without a time in it, the same values make the same file."""
+    return gzip.compress(table.to_csv(index=False).encode(), mtime=0)

@@ -26,6 +26,9 @@ from sadm_utils.sweep.plan import Plan, Point
 FINISHED, FAILED, TASK, SPENT, LOG = (
     "point.json", "failed.json", "task.json", "spent.json", "log.txt",
 )  # fmt: skip
+REUSED = "reused.json"
+"""In the folder of a point that another sweep has run: where it was taken from."""
+
 PULSE = "pulse.json"
 """In the sweep's folder: it changes while a sweep runs, and says when one is stopped."""
 
@@ -54,6 +57,11 @@ def finished(folder: Path) -> dict[str, Any] | None:
     return read_json(folder / FINISHED)
 
 
+def taken_over(folder: Path) -> bool:
+    """Whether another sweep has run the point."""
+    return (folder / REUSED).exists()
+
+
 def failure(folder: Path) -> str:
     """Last error sentence of a failed point, else an empty text."""
     record = read_json(folder / FAILED)
@@ -74,6 +82,7 @@ def write_task(plan: Plan, point: Point, folder: Path) -> Path:
     own = points_folder(folder) / point.id
     with writing(own):
         own.mkdir(parents=True, exist_ok=True)
+        (own / REUSED).unlink(missing_ok=True)  # left by taking it over, if that was killed
     write_atomic(own / TASK, json.dumps(task, indent=2))
     return own
 

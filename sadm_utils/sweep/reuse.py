@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from sadm_utils.errors import UserError, writing
+from sadm_utils.records import write_atomic
 from sadm_utils.sweep.plan import Plan
-from sadm_utils.sweep.points import FAILED, FINISHED, finished, link_file, points_folder
+from sadm_utils.sweep.points import FAILED, FINISHED, REUSED, finished, link_file, points_folder
 from sadm_utils.sweep.versions import outdated
 
 
@@ -57,8 +59,14 @@ def _same_stages(one: Path, other: Path) -> bool:
 
 
 def _link_point(source: Path, target: Path) -> None:
-    """Link all files of a point but its lock; the one that makes it count comes last."""
+    """Link all files of a point but its lock; the one that makes it count comes last.
+
+    A note says that it is another sweep's: its time was not spent here.
+    """
+    target.mkdir(parents=True, exist_ok=True)
     (target / FAILED).unlink(missing_ok=True)
-    files = [f for f in source.rglob("*") if f.is_file() and not f.name.startswith(".book.")]
+    write_atomic(target / REUSED, json.dumps({"from": str(source.resolve())}))
+    own = (".book.", REUSED)
+    files = [f for f in source.rglob("*") if f.is_file() and not f.name.startswith(own)]
     for file in sorted(files, key=lambda f: f.name == FINISHED):
         link_file(file, target / file.relative_to(source))

@@ -31,6 +31,7 @@ from sadm_utils.sweep.pool import Outcome, Pool, dask_pool, local_pool
 from sadm_utils.sweep.reuse import reuse_points
 from sadm_utils.sweep.timing import TimeOfSweep
 from sadm_utils.sweep.versions import STALE, outdated, set_aside
+from sadm_utils.sweep.wall import WallTime
 
 Show = Callable[[str], None]
 SAY_EVERY_SECONDS = 60.0
@@ -149,14 +150,17 @@ def run_sweep(
         )
         # The pulse ends before the pool, which then waits until the points have stopped.
         with _undisturbed_end() as ending, pool as opened, _beating(folder, token):
+            wall = WallTime(folder, state.having("finished"))
             try:
-                _Loop(plan, folder, state, show).run(opened)
+                _Loop(plan, folder, state, show, wall).run(opened)
             except KeyboardInterrupt:
                 ending()
                 show("Stopping what is running ...")
                 raise Interrupted(
                     f"The sweep was stopped ({state}); run the same command to resume."
                 ) from None
+            finally:
+                wall.save()
     return state
 
 
@@ -175,8 +179,11 @@ def _mind_versions(plan: Plan, folder: Path, refresh: bool, show: Show) -> None:
 class _Loop:
     """Submits points whose parents are finished, and notes what has become of them."""
 
-    def __init__(self, plan: Plan, folder: Path, state: Tally, show: Show) -> None:
+    def __init__(
+        self, plan: Plan, folder: Path, state: Tally, show: Show, wall: WallTime
+    ) -> None:
         self.plan, self.folder, self.state, self.show = plan, folder, state, show
+        self.wall = wall
         self.time = TimeOfSweep(plan, folder, state.having("finished"))
         self.slots, self.spoken = 1, time.monotonic()
 
@@ -191,6 +198,7 @@ class _Loop:
     def _submit(self, pool: Pool) -> bool:
         """Hand out what can run; False if nothing runs any more."""
         self.slots = pool.slots()
+        self.wall.note(self.slots)
         free = self.slots - self.state.count("running")
         for name in self.state.having("left"):
             point = self.plan.points[name]
@@ -198,6 +206,7 @@ class _Loop:
                 pool.submit(write_task(self.plan, point, self.folder))
                 self.state.states[name] = "running"
                 self.time.start(name)
+                self.wall.start()
                 free -= 1
                 self._say(f"{_named(point)}: running")
         return bool(self.state.count("running"))

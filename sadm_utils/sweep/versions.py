@@ -21,8 +21,9 @@ STALE = "stale"
 def find_conflict(records: Iterable[Mapping[str, Any]]) -> str:
     """Say what two finished points do not agree on; an empty text if their results mix.
 
-    They must agree on the hash of each source that both depend on, on the versions of the
-    libraries, and on every setting that no override has changed for either.
+    They must agree on the hash of each source that both depend on, on the public versions of the
+    libraries (a build for a GPU is no other version than one for CPUs), and on every setting that
+    no override has changed for either.
     """
     seen: dict[tuple[str, str], tuple[Any, Mapping[str, Any]]] = {}
     for record in records:
@@ -82,10 +83,15 @@ def _made_from(record: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
     settings = {k: v for k, v in record.get("settings", {}).items() if k not in overrides}
     parts = {
         "the source": record.get("sources", {}),
-        "the version of": record.get("versions", {}),
+        "the version of": {k: _public(v) for k, v in record.get("versions", {}).items()},
         "the setting": settings,
     }
     return {(what, key): value for what, part in parts.items() for key, value in part.items()}
+
+
+def _public(release: str) -> str:
+    """``2.5.1`` of ``2.5.1+cu124``: the driver and its workers may have other builds."""
+    return str(release).partition("+")[0]
 
 
 def _named(record: Mapping[str, Any]) -> str:

@@ -171,6 +171,14 @@ def test_beta_curve_joins_the_network_and_the_diffusion_model(
         end[0.5] = ("SADM_res", row.annotations)  # half of the sum: the same order of voxels
         expected = means[(*end[row.beta], row.test_set)]
         assert row.best_dice == pytest.approx(expected, abs=1e-6)
+    each = pd.read_csv(run.path / "evaluation" / "beta_subjects.csv")
+    keys = ["annotations", "test_set", "beta"]
+    assert not each.duplicated([*keys, "subject"]).any()
+    assert set(each["subject"]) == set(subjects["subject"])
+    means = each.groupby(keys)["best_dice"].mean()  # of numbers with four digits
+    pd.testing.assert_series_equal(
+        means, curve.set_index(keys)["best_dice"].sort_index(), atol=6e-5, rtol=0
+    )
 
 
 def test_healthy_error_is_the_mean_over_healthy_test_subjects(run: Run) -> None:
@@ -304,6 +312,7 @@ def test_evaluation_runs_without_segmentation_networks(
     rows, extra = read_results(chain_dir / "evaluation")
     assert set(rows["method"]) == {"Intensity", "Intensity_med", "cDDPM"}
     assert extra["beta_curve"] == []
+    assert pd.read_csv(chain_dir / "evaluation" / "beta_subjects.csv").empty
     assert "Brats21: 2 validation and 2 test subjects" in capsys.readouterr().out
 
 

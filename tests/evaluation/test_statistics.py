@@ -115,6 +115,20 @@ def test_runs_by_hand():
         summarize_runs(values.drop(columns="fold"))
 
 
+def test_mean_over_runs_lies_in_its_interval_whatever_subjects_a_run_lacks():
+    """A metric that seed 0 has of s1 only, and seed 1 of s1 to s10."""
+    nan = float("nan")
+    lines = [(0, "s1", 10.0), (1, "s1", 10.0)]
+    lines += [(seed, f"s{k}", value) for k in range(2, 11) for seed, value in ((0, nan), (1, 50.0))]
+    values = pd.DataFrame(lines, columns=["seed", "subject", "value"])
+    values = values.assign(fold=0, method="SADM", annotations="", test_set="ATLAS", metric="hd95")
+    (row,) = summarize_runs(values).to_dict("records")
+    assert row["mean"] == pytest.approx((10 + 9 * 50) / 10)
+    assert row["low"] <= row["mean"] <= row["high"] and row["low"] > (10 + 46) / 2
+    assert row["sd"] == pytest.approx((46 - 10) / np.sqrt(2)), "runs have the means 10 and 46"
+    assert (row["n"], row["runs"]) == (10, 2)
+
+
 def test_compare_matches_by_subject():
     shuffled = table().sample(frac=1, random_state=0)
     result = compare(shuffled, ("SADM", "draem"), ("Unet", "draem"), "Brats21")

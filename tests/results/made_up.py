@@ -28,7 +28,7 @@ def write_sweep(
     jitter: float = 0.0,
     **about: object,
 ) -> Path:
-    """Write the four files; ``jitter`` alternates in sign with the subject and the row."""
+    """Write the five files; ``jitter`` alternates in sign with the subject and the row."""
     lines = []
     for variant in variants:
         for number, row in enumerate(rows):
@@ -50,6 +50,7 @@ def write_sweep(
     subjects.to_csv(target / "subjects.csv.gz", index=False)
     summary(subjects).to_csv(target / "table.csv", index=False)
     curve(subjects).to_csv(target / "beta_curve.csv", index=False)
+    curve_subjects(subjects).to_csv(target / "beta_subjects.csv.gz", index=False)
     made = {
         "name": name, "profile": "table", "data": "phantom", "commits": ["0123456789abcdef"],
         "devices": ["a CPU"], "date": "2026-01-02T03:04", "wall_s": 3725.0, "failed": {},
@@ -76,19 +77,35 @@ def summary(subjects: pd.DataFrame) -> pd.DataFrame:
 
 
 def curve(subjects: pd.DataFrame) -> pd.DataFrame:
-    """``beta_curve.csv``: a tent with its top, 0.5, at β = 0.3."""
+    """``beta_curve.csv``: a tent with its top, 0.5, at β = 0.3; an interval of ± 2 points."""
+    keys = ["variant", "seed", "fold", "annotations", "test_set", "beta"]
+    means = curve_subjects(subjects).groupby(keys, sort=False)["best_dice"].mean().reset_index()
+    return means.assign(low=means["best_dice"] - 0.02, high=means["best_dice"] + 0.02)
+
+
+def curve_subjects(subjects: pd.DataFrame) -> pd.DataFrame:
+    """``beta_subjects.csv.gz``: each subject has its own level, and a tent of its own height."""
     sources = [s for s in dict.fromkeys(subjects["annotations"]) if s not in ("", "pii")]
     runs = dict.fromkeys(zip(subjects["variant"], subjects["seed"], strict=True))
     lines = [
-        (variant, seed, 0, source, test_set, beta / 10, 0.5 - 0.1 * abs(beta / 10 - 0.3))
+        (variant, seed, 0, source, test_set, subject, beta / 10,
+         0.5 + SPREAD[k] - (0.1 + SPREAD[k]) * abs(beta / 10 - 0.3))
         for variant, seed in runs
         for source in sources
         for test_set in SETS
         for beta in range(11)
-    ]
-    return pd.DataFrame(
-        lines, columns=["variant", "seed", "fold", "annotations", "test_set", "beta", "best_dice"]
-    )
+        for k, subject in enumerate(SUBJECTS)
+    ]  # fmt: skip
+    return pd.DataFrame(lines, columns=[
+        "variant", "seed", "fold", "annotations", "test_set", "subject", "beta", "best_dice",
+    ])  # fmt: skip
+
+
+def forget_subjects_of_curves(folder: Path) -> None:
+    """Make a record as an earlier version wrote it: without spread of the weighting curve."""
+    (folder / "beta_subjects.csv.gz").unlink()
+    table = pd.read_csv(folder / "beta_curve.csv")
+    table.drop(columns=["low", "high"]).to_csv(folder / "beta_curve.csv", index=False)
 
 
 def as_in_the_paper(shift: float = 0.0) -> Mean:

@@ -49,6 +49,15 @@ def test_weighting_curve_lies_beside_the_paper_s(curve):
     assert len(other.lines) == 2 + 2, "a line a run, their mean, its ring"
 
 
+def test_weighting_curve_has_a_band_where_there_is_an_interval(curve):
+    (band,) = beta_panels(curve, figure_5(), [("brats21", "ATLAS")]).axes[0].collections
+    corners = band.get_paths()[0].vertices
+    at_best = corners[np.isclose(corners[:, 0], 0.3)][:, 1]
+    assert at_best.min() == pytest.approx(48) and at_best.max() == pytest.approx(52)
+    without = curve.assign(low=np.nan, high=np.nan)
+    assert not beta_panels(without, figure_5(), [("brats21", "ATLAS")]).axes[0].collections
+
+
 def test_annotation_panels_have_a_level_and_leave_gaps():
     counts = {"a": "1", "b": "2", "c": "all"}
     cells = {(v, CDDPM, "ATLAS"): cell(0.3) for v in counts}

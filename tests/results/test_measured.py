@@ -8,16 +8,25 @@ import pytest
 
 from sadm_utils.errors import UserError
 from sadm_utils.evaluation.statistics import Interval
-from sadm_utils.results.measured import COLUMNS, Measured, difference, read_sweep, verdict
-from sadm_utils.sweep import collect
-from tests.results.made_up import SUBJECTS, as_in_the_paper, write_sweep
+from sadm_utils.results.measured import (
+    BETA_COLUMNS,
+    COLUMNS,
+    Measured,
+    difference,
+    read_sweep,
+    verdict,
+)
+from sadm_utils.sweep.values import BETA_SUBJECTS, CURVE, SUBJECTS, TABLE
+from tests.results import made_up
+from tests.results.made_up import as_in_the_paper, forget_subjects_of_curves, write_sweep
 
 ROWS = [("cDDPM", ""), ("FAE (SparK)", ""), ("SADM_res", "draem")]
 
 
 def test_columns_are_those_that_a_sweep_writes():
-    written = (collect.SUBJECTS, collect.TABLE, collect.CURVE)
+    written = (SUBJECTS, TABLE, CURVE)
     assert [sorted(columns) for columns in written] == [sorted(c) for c in COLUMNS.values()]
+    assert sorted(BETA_SUBJECTS) == sorted(BETA_COLUMNS)
 
 
 def test_no_record_is_none(root):
@@ -32,8 +41,8 @@ def test_record_is_read_with_the_paper_s_names_and_empty_annotations(root):
     assert sweep.variants == ["plain"] and sweep.about["profile"] == "table"
     cell = sweep.cells("best_dice")["plain", ("cDDPM", ""), "Brats21"]
     assert cell.mean == pytest.approx(0.5855 + 0.0005) and cell.high - cell.mean > 0
-    assert (cell.subjects, cell.runs) == (len(SUBJECTS), 2)
-    assert len(sweep.values("auprc", "ATLAS")) == 2 * len(SUBJECTS)
+    assert (cell.subjects, cell.runs) == (len(made_up.SUBJECTS), 2)
+    assert len(sweep.values("auprc", "ATLAS")) == 2 * len(made_up.SUBJECTS)
 
 
 @pytest.mark.parametrize("file", ["subjects.csv.gz", "table.csv", "beta_curve.csv"])
@@ -49,6 +58,17 @@ def test_an_incomplete_record_is_one_sentence(root, file):
     (folder / file).unlink()
     with pytest.raises(UserError, match=f"{file} is missing: collect the sweep again"):
         read_sweep("table")
+
+
+def test_older_record_without_spread_of_the_curve_is_read(root):
+    folder = write_sweep(root, "table", as_in_the_paper(), ROWS, variants=("a", "b"))
+    new = read_sweep("table").only("b")
+    assert new.curve["low"].notna().all() and set(new.curve_subjects["variant"]) == {"b"}
+    forget_subjects_of_curves(folder)
+    old = read_sweep("table").only("b")
+    assert len(old.curve) == len(new.curve) and old.curve_subjects.empty
+    assert old.curve[["low", "high"]].isna().all(axis=None)
+    assert list(old.curve["best_dice"]) == list(new.curve["best_dice"])
 
 
 def test_damaged_about_is_one_sentence(root):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,13 @@ import pytest
 
 from sadm_utils.errors import UserError
 from sadm_utils.evaluation.statistics import bootstrap_interval
+from sadm_utils.results.words import on_phantoms
 from sadm_utils.sweep.claim import PLAN
-from sadm_utils.sweep.collect import RESAMPLES, TABLE, collect
+from sadm_utils.sweep.collect import collect
 from sadm_utils.sweep.layout import CAPTION, paper_table, render
+from sadm_utils.sweep.points import REUSED
+from sadm_utils.sweep.values import RESAMPLES, TABLE
+from sadm_utils.sweep.wall import WALL
 
 RECORD = {
     "seconds": 10.0, "peak_bytes": 5, "threads": 1, "commit": "abc", "package": "0.1.0",
@@ -109,19 +114,49 @@ def test_files(tmp_path: Path) -> None:
     curve = pd.read_csv(folder / "beta_curve.csv")
     assert len(curve) == 3 and set(curve["best_dice"]) == {0.7}
     assert list(curve) == [
-        "variant", "seed", "fold", "annotations", "test_set", "beta", "best_dice",
+        "variant", "seed", "fold", "annotations", "test_set", "beta", "best_dice", "low", "high",
     ]  # fmt: skip
+    assert curve[["low", "high"]].isna().all(axis=None), "no values of subjects: no interval"
+    assert pd.read_csv(folder / "beta_subjects.csv.gz").empty
     about = json.loads((folder / "about.json").read_text())
-    assert about["data"] == "phantom" and about["seconds"] == 30.0 and about["commits"] == ["abc"]
+    assert about["data"] == about["tier"] == "phantom"
+    assert about["seconds"] == 30.0 and about["commits"] == ["abc"]
     assert about["cost"]["06_evaluation"] == {
         "points": 3, "seconds": 30.0, "mean_seconds": 10.0, "peak_bytes": 5,
     }  # fmt: skip
+
+
+def test_own_data_are_no_phantoms_whatever_their_folder_is_called(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path)
+    plan = json.loads((folder / PLAN).read_text())
+    plan["sweep"]["data_dir"] = "/data/phantom"
+    (folder / PLAN).write_text(json.dumps(plan))
+    about = collect(folder).about
+    assert (about["data"], about["tier"]) == ("phantom", "own") and not on_phantoms(about)
 
 
 def test_same_values_make_the_same_file(tmp_path: Path) -> None:
     files = [collect(write_sweep(tmp_path / name)) and
              (tmp_path / name / "results" / "subjects.csv.gz") for name in "ab"]  # fmt: skip
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_collecting_twice_at_once_does_not_share_a_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every temporary name holds the number of the process."""
+    folder, replace = write_sweep(tmp_path), os.replace
+    names: list[str] = []
+
+    def note(source: Path, target: Path) -> None:
+        names.append(Path(source).name)
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", note)
+    collect(folder)
+    assert len(names) >= 4 and all(str(os.getpid()) in name for name in names)
+    assert any("subjects.csv.gz" in name for name in names)
+    assert not [p.name for p in (folder / "results").iterdir() if p.name.startswith(".")]
 
 
 def test_unfinished_and_failed_points_are_told_of(tmp_path: Path) -> None:
@@ -166,6 +201,33 @@ def test_what_differs_by_intent_mixes(tmp_path: Path) -> None:
 def test_other_commit_with_the_same_sources_mixes(tmp_path: Path) -> None:
     found = collect(write_sweep(tmp_path, plain1={"commit": "def", "sources": {"b.py": "1"}}))
     assert found.about["commits"] == ["abc", "def"]
+
+
+def test_points_of_another_sweep_cost_nothing_here(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path, plain0={"seconds": 100.0, "peak_bytes": 9})
+    (folder / "points" / point_id("plain", 0) / REUSED).write_text("{}")
+    about = collect(folder).about
+    assert (about["reused"], about["reused_seconds"]) == (1, 100.0)
+    assert about["seconds"] == 20.0 and about["cost"]["06_evaluation"]["points"] == 2
+    assert about["peak_bytes"] == 5 and about["finished"] == 3
+    assert "wall_s" not in about
+    for seed in ("plain1", "other0"):
+        (folder / "points" / f"06-{seed}" / REUSED).write_text("{}")
+    about = collect(folder).about
+    assert (about["seconds"], about["cost"], about["peak_bytes"]) == (0, {}, 0)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_wall_time_is_told_if_it_is_that_of_all_starts(tmp_path: Path, whole: bool) -> None:
+    folder = write_sweep(tmp_path)
+    (folder / WALL).write_text(json.dumps({"wall_s": 12.5, "jobs": 2, "whole": whole}))
+    about = collect(folder).about
+    assert about["jobs"] == 2 and about.get("wall_s") == (12.5 if whole else None)
+
+
+def test_builds_of_the_same_library_mix(tmp_path: Path) -> None:
+    found = collect(write_sweep(tmp_path, plain1={"versions": {"torch": "2+cu124"}}))
+    assert found.about["mixed"] == ""
 
 
 def test_nothing_to_collect(tmp_path: Path) -> None:

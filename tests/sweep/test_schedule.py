@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from filelock import FileLock
 from sadm_utils.errors import UserError
 from sadm_utils.runs import project_root
 from sadm_utils.sweep.plan import Plan
-from sadm_utils.sweep.points import FAILED, PULSE, run_point, write_task
+from sadm_utils.sweep.points import FAILED, PULSE, REUSED, run_point, write_task
 from sadm_utils.sweep.schedule import Tally, run_sweep, tally
+from sadm_utils.sweep.versions import outdated
+from sadm_utils.sweep.wall import WALL
 from tests.sweep.toy import calls, make_plan, order, use_toy_worker
 
 
@@ -174,6 +177,17 @@ def test_points_of_other_sources_are_told_of_and_made_again(plan, tmp_path, monk
     assert (tmp_path / "stale" / f"{brats.id}.1" / "point.json").exists()
 
 
+def test_build_of_a_library_does_not_make_a_point_old(plan, tmp_path, monkeypatch):
+    use_toy_worker(tmp_path, monkeypatch)
+    run(plan, tmp_path)
+    path = next(tmp_path.glob("points/04-*/point.json"))
+    record, public = json.loads(path.read_text()), version("torch").partition("+")[0]
+    path.write_text(json.dumps({**record, "versions": {"torch": f"{public}+cu999"}}))
+    assert outdated(plan, tmp_path) == []
+    path.write_text(json.dumps({**record, "versions": {"torch": f"{public}.1+cu999"}}))
+    assert outdated(plan, tmp_path) == [record["id"]]
+
+
 def test_stopped_sweep_leaves_nothing_running(plan, tmp_path, monkeypatch):
     use_toy_worker(tmp_path, monkeypatch, n04="wait")
     code = (
@@ -197,6 +211,8 @@ def test_stopped_sweep_leaves_nothing_running(plan, tmp_path, monkeypatch):
     process.send_signal(signal.SIGINT)  # SIGTERM has the same handler
     _, error = process.communicate(timeout=30)
     assert process.returncode == 130 and children
+    spent = json.loads((tmp_path / WALL).read_text())
+    assert spent["wall_s"] > 0 and spent["jobs"] == 2 and spent["whole"]
     assert error.strip().splitlines()[-1] == (
         "sadm: The sweep was stopped (1 done, 1 running, 0 failed, 3 left); run the same command "
         "to resume."
@@ -205,6 +221,8 @@ def test_stopped_sweep_leaves_nothing_running(plan, tmp_path, monkeypatch):
     order(tmp_path)
     state, _ = run(plan, tmp_path)
     assert state.count("finished") == 5 and kinds(calls(tmp_path)).count("01") == 1
+    again = json.loads((tmp_path / WALL).read_text())
+    assert again["wall_s"] > spent["wall_s"] and again["jobs"] == 1
 
 
 def test_jobs_must_be_positive(plan, tmp_path):
@@ -223,6 +241,9 @@ def test_points_that_another_sweep_has_finished_are_taken_from_it(plan, tmp_path
     state, lines = run(plan, second, reuse=[first])
     assert state.count("finished") == 5 and kinds(calls(second)) == ["06"]
     assert "Taken from" in lines[0] and "06-" not in lines[0]
+    marked = [path.parent.name for path in second.glob(f"points/*/{REUSED}")]
+    assert sorted(kinds(marked)) == ["01", "04", "05", "05"]
+    assert not list(first.glob(f"points/*/{REUSED}"))
     with pytest.raises(UserError, match="the folder of this sweep itself"):
         run(plan, second, reuse=[second])
     with pytest.raises(UserError, match="there is no sweep"):
