@@ -86,6 +86,18 @@ def test_kept_maps_are_what_the_method_makes(trained):
     assert kept["seg"].any() and kept["seg"].dtype == np.uint8
 
 
+def test_the_kept_subject_is_the_one_that_chapter_6_shows(trained):
+    evaluate_baseline(trained, "ae", show=len)
+    folder = trained.path / evaluation_name("ae") / "maps"
+    for test_set, (_, test) in chapter6.test_sets(trained, open_data(trained)).items():
+        count = min(chapter6.KEPT_MAPS, len(test))
+        sizes = [int(test.volume(row, "seg").sum()) for row in range(count)]
+        row = int(np.argsort(sizes, kind="stable")[count // 2])
+        assert [f.stem for f in folder.joinpath(test_set).iterdir()] == [test.subjects[row]]
+        seg = load_maps(trained, "ae", test_set)["seg"]
+        np.testing.assert_array_equal(seg, test.volume(row, "seg"))
+
+
 def test_training_is_reused_and_repeats(trained, open_prepared, capsys):
     first = json.loads((trained.path / "baseline-ae" / "record.json").read_text())
     assert first["metrics"]["healthy_l1"] > 0 and first["metrics"]["epochs"] == 2
