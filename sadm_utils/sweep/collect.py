@@ -19,6 +19,7 @@ from sadm_utils.errors import UserError, writing
 from sadm_utils.evaluation.statistics import summarize_runs
 from sadm_utils.records import write_atomic
 from sadm_utils.sweep.claim import read_plan
+from sadm_utils.sweep.pictures import write_pictures
 from sadm_utils.sweep.points import failure, finished, points_folder
 from sadm_utils.sweep.versions import find_conflict
 
@@ -75,6 +76,7 @@ def collect(folder: str | Path, mixed: bool = False) -> Collected:
     about = _about(plan, records, folder, conflict)
     found = Collected(subjects, _table(subjects), curve, about, _sentences(about, conflict))
     _write(found, folder / "results")
+    write_pictures(plan, records, folder)
     return found
 
 
