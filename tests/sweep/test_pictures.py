@@ -13,7 +13,10 @@ from sadm_utils.evaluation.anomaly_map import intensity_map
 from sadm_utils.evaluation.scoring import VolumeMaps
 from sadm_utils.evaluation.stage import save_maps
 from sadm_utils.sadm.fusion import fuse
-from sadm_utils.sweep.pictures import STEPS, Picture, pack, read_pictures, write_pictures
+from sadm_utils.sweep.collect import collect
+from sadm_utils.sweep.pictures import write_pictures
+from sadm_utils.sweep.slices import STEPS, Picture, pack, read_pictures
+from tests.sweep.test_collect import point_id, write_sweep
 
 SHAPE = (12, 10, 5)
 LESIONS = {"s0": 2, "s1": 9, "s2": 5}  # voxels in the slice 3; the median is that of s2
@@ -95,6 +98,17 @@ def test_values_are_those_of_each_method_within_the_rounding(tmp_path: Path) -> 
         assert picture.tops[row] == pytest.approx(np.percentile(half, 99.8)), "of the volume"
     for row in (CDDPM, AE):
         assert_close(picture.reconstructions[row], maps.reconstruction[:, :, 3])
+
+
+def test_collecting_writes_them(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path, plain0={"settings": {"evaluation.median": 3}})
+    collect(folder, mixed=True)
+    assert not (folder / "results" / "slices.npz").exists(), "no maps were kept"
+    save_maps(folder / "points" / point_id("plain", 0) / "evaluation/maps/WMH", volumes("s0"))
+    save_maps(folder / "points" / point_id("other", 0) / "evaluation/maps/ATLAS", volumes("s0"))
+    collect(folder, mixed=True)
+    found = read_pictures(folder / "results" / "slices.npz")
+    assert found is not None and list(found) == ["WMH"], "of the first chain"
 
 
 def test_another_subject_of_chapter_8_is_left_out(tmp_path: Path) -> None:
