@@ -15,6 +15,7 @@ from sadm_utils.errors import UserError
 from sadm_utils.evaluation.statistics import Interval, bootstrap_interval
 from sadm_utils.results.paper import Row, plain_name
 from sadm_utils.runs import project_root
+from sadm_utils.sweep.slices import FILE, Picture, read_pictures
 
 RUN_KEYS = ["seed", "fold"]
 KEY = ["variant", "method", "annotations"]
@@ -57,6 +58,9 @@ class Measured:
         The tables of the folder, with the columns of :data:`COLUMNS`; values are fractions.
     about
         How they were made: profile, data, commits, versions, device, date, wall time ...
+    pictures
+        By test set, one slice with the maps of all methods, of the first variant; None in older
+        records, which do not have them.
     """
 
     name: str
@@ -64,6 +68,7 @@ class Measured:
     table: pd.DataFrame
     curve: pd.DataFrame
     about: Mapping[str, Any]
+    pictures: Mapping[str, Picture] | None = None
 
     @property
     def variants(self) -> list[str]:
@@ -72,7 +77,9 @@ class Measured:
     def only(self, variant: str) -> Measured:
         """The same sweep with one of its variants."""
         parts = (self.subjects, self.table, self.curve)
-        return Measured(self.name, *(p[p["variant"] == variant] for p in parts), self.about)
+        pictures = self.pictures if variant == self.variants[0] else None
+        chosen = (p[p["variant"] == variant] for p in parts)
+        return Measured(self.name, *chosen, self.about, pictures)
 
     def cells(self, metric: str) -> dict[tuple[str, Row, str], Cell]:
         """Values by (variant, row, test set)."""
@@ -114,7 +121,7 @@ def read_sweep(name: str) -> Measured | None:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
     except ValueError:
         raise UserError(f"{folder / 'about.json'} is damaged: collect the sweep again.") from None
-    return Measured(name, *tables, about)
+    return Measured(name, *tables, about, read_pictures(folder / FILE))
 
 
 def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:

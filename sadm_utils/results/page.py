@@ -25,12 +25,14 @@ from sadm_utils.results.paper import (
     paper_values,
     row_name,
 )
+from sadm_utils.results.pictures import pictures_section
 
 SWEEP = "table"
 RIVALS_NAMED = 4  # of those above SADM_res; the others are counted
 MARKS = {
     "made": "<!-- results: how they were made -->",
     "cells": "<!-- results: each cell -->",
+    "pictures": "<!-- results: pictures -->",
     "correlation": "<!-- results: correlation -->",
     "orderings": "<!-- results: orderings -->",
     "rivals": "<!-- results: where SADM does not win -->",
@@ -53,6 +55,7 @@ def fill_results(text: str, folder: Path) -> str:
     parts = {
         "made": made_words(sweep),
         "cells": cells_section(sweep, folder),
+        "pictures": pictures_section(sweep.pictures, folder),
         "correlation": correlation_table(sweep),
         "orderings": orderings_section(sweep),
         "rivals": f"{rivals_words(None)}\n\n{rivals_words(sweep)}",
