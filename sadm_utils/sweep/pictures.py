@@ -49,6 +49,7 @@ def write_pictures(plan: Mapping[str, Any], records: Mapping[str, Any], folder: 
         if not pictures:  # what is there is of an earlier collecting
             target.unlink(missing_ok=True)
             return
+        target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{FILE}.part")
         part.write_bytes(pack(pictures))
         part.replace(target)
