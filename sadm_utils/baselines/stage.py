@@ -58,7 +58,7 @@ def evaluate_baseline(
     """Score every test set with a trained method, or reuse the finished stage.
 
     Writes ``results.json``, ``results.csv`` and ``subjects.csv`` as chapter 6 does, and the maps
-    of the first test subject of each set.
+    of one test subject of each set: the one that chapter 6 shows.
 
     Raises
     ------
@@ -80,8 +80,8 @@ def _evaluate(run: Run, name: str, folder: Path, show: Callable[[str], None]) ->
     limits: list[dict[str, Any]] = []
     for test_set, (validation, test) in sets.items():
         show(f"{method.title}, {test_set}: {len(validation)} + {len(test)} subjects")
-        file = folder / "maps" / f"{test_set}.npz"
-        parts = _scored(run, method, validation), _scored(run, method, test, file)
+        keep = folder / "maps" / test_set
+        parts = _scored(run, method, validation), _scored(run, method, test, keep)
         found = measure_set(test_set, *parts, well, run.seed, run.config.evaluation.bootstrap)
         subjects += found.subjects
         whole += found.whole
@@ -120,9 +120,10 @@ def _scored(
 ) -> Iterator[Scored]:
     """Score each volume of a split, one at a time; what is random differs between volumes.
 
-    The maps of the first one are written to ``keep``.
+    The maps of the subject that chapter 6 shows are written into the folder ``keep``.
     """
     settings, key = run.config.evaluation, (method.title, method.annotations)
+    kept = None if keep is None else chapter6.kept_subject(volumes)
     for row, subject in enumerate(volumes.subjects):
         image, mask, seg = (volumes.volume(row, part) for part in ("image", "mask", "seg"))
         rebuilt, seed = {}, run.seed + row
@@ -131,8 +132,8 @@ def _scored(
             score = method.residual(image, rebuilt[key], mask, settings)
         else:
             score = method.anomaly_map(image, mask, settings, seed)
-        if keep is not None and row == 0:
-            _save_maps(keep, image, mask, seg, score, rebuilt.get(key))
+        if keep is not None and subject == kept:
+            _save_maps(keep / f"{subject}.npz", image, mask, seg, score, rebuilt.get(key))
         voxel_mm = run.config.data.voxel_mm
         yield Scored(subject, mask, seg, [(*key, score)], voxel_mm, image, rebuilt)
 
@@ -175,7 +176,7 @@ def _save_maps(
 
 
 def load_maps(run: Run, name: str, test_set: str) -> dict[str, np.ndarray]:
-    """The kept maps of the first test subject of a set.
+    """The maps of the test subject of a set that was kept: the one that chapter 6 shows.
 
     Returns
     -------
@@ -183,7 +184,7 @@ def load_maps(run: Run, name: str, test_set: str) -> dict[str, np.ndarray]:
     (H, W, D), float32 but for the masks.
     """
     run.require(evaluation_name(name))
-    file = run.path / evaluation_name(name) / "maps" / f"{test_set}.npz"
+    (file,) = (run.path / evaluation_name(name) / "maps" / test_set).glob("*.npz")
     with np.load(file, allow_pickle=False) as arrays:
         kinds = {key: np.uint8 if key in ("mask", "seg") else np.float32 for key in arrays.files}
         return {key: arrays[key].astype(kind) for key, kind in kinds.items()}

@@ -260,8 +260,20 @@ def read_maps(file: Path) -> VolumeMaps:
 
 def kept_case(folder: Path) -> VolumeMaps | None:
     """Of the subjects of one test set whose maps were kept, the one with the median lesion."""
-    kept = sorted((read_maps(f) for f in folder.glob("*.npz")), key=lambda m: int(m.seg.sum()))
-    return kept[len(kept) // 2] if kept else None
+    kept = {file.stem: read_maps(file) for file in folder.glob("*.npz")}
+    return kept.get(_median_lesion({name: int(maps.seg.sum()) for name, maps in kept.items()}))
+
+
+def kept_subject(volumes: Volumes) -> str | None:
+    """The subject of a test set that :func:`kept_case` will return, before there are maps."""
+    rows = enumerate(volumes.subjects[:KEPT_MAPS])
+    return _median_lesion({subject: int(volumes.volume(k, "seg").sum()) for k, subject in rows})
+
+
+def _median_lesion(sizes: Mapping[str, int]) -> str | None:
+    """Of subjects with their numbers of lesion voxels the median one; of equal ones, by name."""
+    ordered = sorted(sizes, key=lambda subject: (sizes[subject], subject))
+    return ordered[len(ordered) // 2] if ordered else None
 
 
 def _scored(maps: VolumeMaps, config: Config) -> Scored:

@@ -15,6 +15,7 @@ from sadm_utils.errors import UserError
 from sadm_utils.evaluation.statistics import Interval, bootstrap_interval
 from sadm_utils.results.paper import Row, plain_name
 from sadm_utils.runs import project_root
+from sadm_utils.sweep.slices import FILE, Picture, read_pictures
 
 RUN_KEYS = ["seed", "fold"]
 KEY = ["variant", "method", "annotations"]
@@ -67,6 +68,9 @@ class Measured:
         How they were made: profile, data, commits, versions, device, date, wall time ...
     curve_subjects
         The weighting curve of each subject, columns :data:`BETA_COLUMNS`; empty in older records.
+    pictures
+        By test set, one slice with the maps of all methods, of the first variant; None in older
+        records, which do not have them.
     """
 
     name: str
@@ -77,6 +81,7 @@ class Measured:
     curve_subjects: pd.DataFrame = field(
         default_factory=lambda: pd.DataFrame(columns=list(BETA_COLUMNS))
     )
+    pictures: Mapping[str, Picture] | None = None
 
     @property
     def variants(self) -> list[str]:
@@ -86,7 +91,8 @@ class Measured:
         """The same sweep with one of its variants."""
         parts = (self.subjects, self.table, self.curve, self.curve_subjects)
         *tables, weights = (p[p["variant"] == variant] for p in parts)
-        return Measured(self.name, *tables, self.about, weights)
+        pictures = self.pictures if variant == self.variants[0] else None
+        return Measured(self.name, *tables, self.about, weights, pictures)
 
     def cells(self, metric: str) -> dict[tuple[str, Row, str], Cell]:
         """Values by (variant, row, test set)."""
@@ -129,8 +135,8 @@ def read_sweep(name: str) -> Measured | None:
     except ValueError:
         raise UserError(f"{folder / 'about.json'} is damaged: collect the sweep again.") from None
     weights = folder / BETA_SUBJECTS
-    more = (_read_table(weights, BETA_COLUMNS),) if weights.exists() else ()
-    return Measured(name, *tables, about, *more)
+    more = {"curve_subjects": _read_table(weights, BETA_COLUMNS)} if weights.exists() else {}
+    return Measured(name, *tables, about, pictures=read_pictures(folder / FILE), **more)
 
 
 def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from sadm_utils.results.paper import (
     Row,
     row_name,
 )
+from sadm_utils.results.pictures import pictures_section
 from sadm_utils.results.weights import weights_section
 
 SWEEP = "table"
@@ -31,6 +32,7 @@ MARKS = {
     "made": "<!-- results: how they were made -->",
     "cells": "<!-- results: each cell -->",
     "further": "<!-- results: further protocols -->",
+    "pictures": "<!-- results: pictures -->",
     "correlation": "<!-- results: correlation -->",
     "orderings": "<!-- results: orderings -->",
     "rivals": "<!-- results: where SADM does not win -->",
@@ -52,6 +54,7 @@ def fill_results(text: str, folder: Path) -> str:
         "made": made_words(sweep),
         "cells": cells_section(sweep, folder),
         "further": further_section(sweep),
+        "pictures": pictures_section(sweep.pictures, folder),
         "correlation": correlation_table(sweep),
         "orderings": orderings_section(sweep),
         "rivals": f"{rivals_words(None)}\n\n{rivals_words(sweep)}",

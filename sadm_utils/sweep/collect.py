@@ -20,6 +20,7 @@ import pandas as pd
 from sadm_utils.errors import UserError, writing
 from sadm_utils.records import write_atomic
 from sadm_utils.sweep.claim import read_plan
+from sadm_utils.sweep.pictures import write_pictures
 from sadm_utils.sweep.points import failure, finished, points_folder, taken_over
 from sadm_utils.sweep.values import make_table, read_chains
 from sadm_utils.sweep.versions import find_conflict
@@ -71,6 +72,7 @@ def collect(folder: str | Path, mixed: bool = False) -> Collected:
     tables = read.subjects, make_table(read), read.beta_subjects, read.beta_curve
     found = Collected(*tables, about, _sentences(about, conflict))
     _write(found, folder / "results")
+    write_pictures(plan, records, folder)
     return found
 
 

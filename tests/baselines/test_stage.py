@@ -32,6 +32,8 @@ from sadm_utils.data.stage import open_data
 from sadm_utils.device import generator
 from sadm_utils.errors import UserError
 from sadm_utils.evaluation import stage as chapter6
+from sadm_utils.sweep.pictures import write_pictures
+from sadm_utils.sweep.slices import STEPS, read_pictures
 from tests.baselines.conftest import SMALL
 
 
@@ -84,6 +86,33 @@ def test_kept_maps_are_what_the_method_makes(trained):
     rebuilt = method.reconstruction(kept["image"], 0)
     assert np.allclose(kept["reconstruction"], rebuilt, atol=2e-3)
     assert kept["seg"].any() and kept["seg"].dtype == np.uint8
+
+
+def test_the_kept_subject_is_the_one_that_chapter_6_shows(trained):
+    evaluate_baseline(trained, "ae", show=len)
+    folder = trained.path / evaluation_name("ae") / "maps"
+    for test_set, (_, test) in chapter6.test_sets(trained, open_data(trained)).items():
+        count = min(chapter6.KEPT_MAPS, len(test))
+        sizes = [int(test.volume(row, "seg").sum()) for row in range(count)]
+        row = int(np.argsort(sizes, kind="stable")[count // 2])
+        assert [f.stem for f in folder.joinpath(test_set).iterdir()] == [test.subjects[row]]
+        seg = load_maps(trained, "ae", test_set)["seg"]
+        np.testing.assert_array_equal(seg, test.volume(row, "seg"))
+
+
+def test_a_sweep_collects_the_kept_maps(trained, tmp_path):
+    evaluate_baseline(trained, "ae", show=len)
+    (tmp_path / "points").mkdir()
+    (tmp_path / "points" / "08-ae").symlink_to(trained.path.resolve())
+    record = {"notebook": "08_baselines", "stages": ["baseline-ae", evaluation_name("ae")]}
+    write_pictures({"chains": [{"results": ["08-ae"]}]}, {"08-ae": record}, tmp_path)
+    found = read_pictures(tmp_path / "results" / "slices.npz")
+    assert set(found) == {"Brats21", "MSLUB", "DRAEM"}
+    kept, picture = load_maps(trained, "ae", "MSLUB"), found["MSLUB"]
+    plane = kept["score"][:, :, picture.index]
+    assert picture.annotation.sum() == kept["seg"].sum(axis=(0, 1)).max() > 0
+    assert np.allclose(picture.maps["AE", ""], plane, atol=0.51 * np.ptp(plane) / STEPS)
+    assert set(picture.reconstructions) == {("AE", "")}
 
 
 def test_training_is_reused_and_repeats(trained, open_prepared, capsys):

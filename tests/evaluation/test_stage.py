@@ -27,6 +27,7 @@ from sadm_utils.evaluation.stage import (
     evaluate,
     finished_networks,
     kept_case,
+    kept_subject,
     synthetic_set,
 )
 from sadm_utils.evaluation.tables import METRIC_NAMES, NO_PERCENTAGE, read_results
@@ -196,11 +197,23 @@ def test_kept_maps_come_back(run: Run) -> None:
     row = store["Brats21_test"].subjects.index(kept.subject)
     np.testing.assert_array_equal(kept.image, store["Brats21_test"].volume(row))
     np.testing.assert_array_equal(kept.seg, store["Brats21_test"].volume(row, "seg"))
+    assert kept.subject == kept_subject(store["Brats21_test"])
     assert set(kept.supervised) == set(NETWORKS)
     assert kept.reconstruction_map is kept.residual
     for array in (kept.residual, *kept.supervised.values()):
         assert array.dtype == np.float32 and not array[kept.mask == 0].any()
         assert array[kept.mask > 0].any()
+
+
+def test_kept_subject_has_the_median_lesion_of_the_first_ones(run: Run) -> None:
+    volumes = open_data(run)["Brats21_test"]
+    seg = np.zeros((6, *volumes.seg.shape[1:]), np.uint8)
+    for row, size in enumerate((3, 5, 1, 3, 4, 9)):  # only the first four are kept
+        seg[row].ravel()[:size] = 1
+    subjects = [f"s{k}" for k in "dabcef"]
+    some = dataclasses.replace(volumes, seg=seg, subjects=subjects)
+    assert kept_subject(some) == "sd", "of sb 1, sc 3, sd 3, sa 5"
+    assert kept_subject(dataclasses.replace(some, subjects=[])) is None
 
 
 def test_maps_are_pure_functions_of_the_seed(run: Run) -> None:

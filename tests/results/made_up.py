@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from sadm_utils.results.paper import Row, paper_values
+from sadm_utils.sweep.slices import FILE, Picture, pack
 
 SETS = ("Brats21", "ATLAS", "MSLUB", "DRAEM")
 SUBJECTS = tuple(f"s{k}" for k in range(12))
@@ -60,6 +62,20 @@ def write_sweep(
     }  # fmt: skip
     (target / "about.json").write_text(json.dumps({**made, **about}))
     return target
+
+
+def write_pictures(target: Path, rows: Iterable[Row]) -> None:
+    """A slice for each set: a map holds the lesion and, the later its row, the more of noise."""
+    pictures, draw = {}, np.random.default_rng(0)
+    for test_set in sorted(SETS):
+        image, lesion = np.zeros((28, 32, 2), np.float32), np.zeros((28, 32), np.float32)
+        image[3:-3, 3:-3], lesion[8:14, 10:18] = 0.5, 1
+        picture = Picture("P401", 1, image[:, :, 1], lesion)
+        for number, row in enumerate(rows):
+            noise = 0.1 * number * draw.random(image.shape)
+            picture.add(row, lesion[..., None] + noise, None if row[1] else image)
+        pictures[test_set] = picture
+    (target / FILE).write_bytes(pack(pictures))
 
 
 def summary(subjects: pd.DataFrame) -> pd.DataFrame:

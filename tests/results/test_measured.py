@@ -18,7 +18,12 @@ from sadm_utils.results.measured import (
 )
 from sadm_utils.sweep.values import BETA_SUBJECTS, CURVE, SUBJECTS, TABLE
 from tests.results import made_up
-from tests.results.made_up import as_in_the_paper, forget_subjects_of_curves, write_sweep
+from tests.results.made_up import (
+    as_in_the_paper,
+    forget_subjects_of_curves,
+    write_pictures,
+    write_sweep,
+)
 
 ROWS = [("cDDPM", ""), ("FAE (SparK)", ""), ("SADM_res", "draem")]
 
@@ -106,3 +111,15 @@ def test_difference_pairs_by_run_and_averages_runs_of_a_subject():
 )
 def test_verdict_needs_the_whole_interval(low, high, expected):
     assert verdict(Interval(np.nan, np.nan, low, high, 3)) == expected
+
+
+def test_pictures_are_those_of_the_first_variant_and_older_records_have_none(root):
+    rows = [("cDDPM", ""), ("SADM_res", "draem")]
+    target = write_sweep(root, "t", as_in_the_paper(), rows, variants=("plain", "other"))
+    assert read_sweep("t").pictures is None
+    write_pictures(target, rows)
+    sweep = read_sweep("t")
+    assert set(sweep.pictures) == {"Brats21", "ATLAS", "MSLUB", "DRAEM"}
+    assert set(sweep.pictures["ATLAS"].maps) == set(rows)
+    assert sweep.only("plain").pictures is sweep.pictures
+    assert sweep.only("other").pictures is None

@@ -18,7 +18,8 @@ from sadm_utils.results.page import (
     tally_table,
 )
 from sadm_utils.results.paper import paper_rows
-from tests.results.made_up import as_in_the_paper, write_sweep
+from sadm_utils.results.pictures import NO_PICTURES
+from tests.results.made_up import as_in_the_paper, write_pictures, write_sweep
 
 PAGE = (PACKAGE.parent / "book" / "results.md").read_text()
 OTHERS = [("Intensity", "")]
@@ -29,7 +30,10 @@ def project(tmp_path_factory):
     """A project with the record of a sweep of all rows."""
     root = tmp_path_factory.mktemp("project")
     rows = [*paper_rows(), *OTHERS]
-    write_sweep(root, "table", as_in_the_paper(0.02), rows, seeds=(0, 1), failed={"x": "why"})
+    target = write_sweep(
+        root, "table", as_in_the_paper(0.02), rows, seeds=(0, 1), failed={"x": "why"}
+    )
+    write_pictures(target, rows)
     return root
 
 
@@ -100,7 +104,8 @@ def test_page_has_no_mark_left_and_a_picture_for_each_reference(filled, project)
     assert "ot measured yet" not in filled and "{row" not in filled and "nan" not in filled
     pictures = re.findall(r"```\{image\} (\S+)\n:alt: (.+)\n```", filled)
     assert [name for name, _ in pictures] == [
-        "paper_against_here.png", "weights_paper.png", "weights_other.png",
+        "paper_against_here.png", "slice_brats21.png", "slice_atlas.png", "slice_draem.png",
+        "slice_mslub.png", "weights_paper.png", "weights_other.png",
     ]  # fmt: skip
     assert all((project / name).stat().st_size > 5000 and len(alt) > 40 for name, alt in pictures)
     before, after = filled.split("### Test sets that the paper's table does not have")
@@ -109,6 +114,24 @@ def test_page_has_no_mark_left_and_a_picture_for_each_reference(filled, project)
     methods = methods.split("\n## ")[0]
     assert "| Intensity |" in test_sets and "| SADM_res |" in test_sets
     assert "| Intensity |" in methods and "SADM" not in methods
+
+
+def test_pictures_of_the_page_are_told_in_words(filled):
+    section = filled.split("## The methods on one slice")[1].split("\n## ")[0]
+    assert section.count("```{image}") == 4 and "Figures 2 and 3" in section
+    assert "**ATLAS (strokes)**, subject `P401`, slice 1. Of the brightest" in section
+    assert "**MSLUB**, subject `P401`" in section
+    (alt,) = re.findall(r"slice_draem.png\n:alt: (.+)\n", section)
+    assert alt.startswith("A slice of P401 with its lesion outlined, then the same slice")
+    assert "maps of AE, VAE, DAE" in alt and "SADM_res (atlas_v2) and Intensity" in alt
+    assert "and below as AE, VAE, DAE, FAE, RD, DDPM, pDDPM, cDDPM and Intensity rebuild it" in alt
+    assert "in the lesion with AE (100 %), the fewest with " in alt
+
+
+def test_record_without_pictures_says_so(root):
+    write_sweep(root, "table", as_in_the_paper(), [("cDDPM", "")])
+    assert fill_results(MARKS["pictures"], root) == NO_PICTURES
+    assert not list(root.glob("slice_*.png"))
 
 
 def test_tables_keep_their_columns(filled):
