@@ -35,7 +35,9 @@ class TrainingFailed(Exception):
     """A process that trained with others failed, by no mistake of the user."""
 
 
-def train_together(run: Run, stage: Stage, train: TrainConfig, *words: str) -> None:
+def train_together(
+    run: Run, stage: Stage, train: TrainConfig, *words: str, section: str = ""
+) -> None:
     """Compute a stage in processes of its own if its configuration asks for several.
 
     Returns at once if it does not, if the stage is finished, or in one of those processes.
@@ -44,6 +46,8 @@ def train_together(run: Run, stage: Stage, train: TrainConfig, *words: str) -> N
     ----------
     words
         What ``sadm train`` is told, e.g. ``"cddpm"``.
+    section
+        Where ``train`` stands in the configuration; by default ``<first word>.train``.
 
     Raises
     ------
@@ -66,7 +70,7 @@ def train_together(run: Run, stage: Stage, train: TrainConfig, *words: str) -> N
     if place.type != "cpu" and found < total:
         raise UserError(
             f"The stage {stage.name!r} is to be trained on {total} GPUs, and this machine has "
-            f"{found}: lower {words[0]}.train.devices."
+            f"{found}: lower {section or f'{words[0]}.train'}.devices."
         )
     print(f"Stage {stage.name}: {total} processes train it together.", flush=True)
     run_processes([sys.executable, "-m", "sadm_utils.train", *words, *_options(run)], total)

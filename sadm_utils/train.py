@@ -22,7 +22,7 @@ def add_train_command(app: typer.Typer) -> None:
 
 
 def train(
-    stage: Annotated[str, typer.Argument(help="spark, cddpm or sadm.")],
+    stage: Annotated[str, typer.Argument(help="spark, cddpm, sadm, or a comparison method.")],
     annotations: Annotated[
         str, typer.Option(help="For sadm: draem, brats21 or atlas_v2.")
     ] = "draem",
@@ -49,7 +49,7 @@ def train(
         raise UserError(f"Unknown stage {stage!r}: choose one of {', '.join(_stages())}.")
     if (place := processes.started_together()) is not None:
         for name, number in zip(("devices", "nodes"), place, strict=True):
-            key = f"{stage}.train.{name}"
+            key = f"{_section(stage)}.{name}"
             if overrides.setdefault(key, number) != number:
                 raise UserError(
                     f"{key} is {overrides[key]}, but this was started with {number}: make them "
@@ -60,8 +60,17 @@ def train(
         compute(open_run(profile, run_dir, data_dir, seed, overrides), annotations)
 
 
+def _section(stage: str) -> str:
+    """Where the training of a stage stands in the configuration."""
+    from sadm_utils.baselines.registry import METHODS, method_class
+
+    return f"baselines.{method_class(stage).schedule}" if stage in METHODS else f"{stage}.train"
+
+
 def _stages() -> dict[str, Any]:
     """What computes each stage that is trained, called with the run and the annotations."""
+    from sadm_utils.baselines.registry import METHODS
+    from sadm_utils.baselines.training import train_baseline
     from sadm_utils.cddpm.training import train_cddpm
     from sadm_utils.sadm.training import train_sadm
     from sadm_utils.spark.training import train_spark
@@ -70,6 +79,7 @@ def _stages() -> dict[str, Any]:
         "spark": lambda run, _: train_spark(run),
         "cddpm": lambda run, _: train_cddpm(run),
         "sadm": train_sadm,
+        **{name: lambda run, _, name=name: train_baseline(run, name) for name in METHODS},
     }
 
 

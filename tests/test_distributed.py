@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from sadm_utils import processes
+from sadm_utils.baselines.training import load_baseline, train_baseline
 from sadm_utils.cddpm.training import train_cddpm
 from sadm_utils.data.stage import prepare_data
 from sadm_utils.errors import UserError
@@ -80,6 +81,17 @@ def test_a_stage_trained_by_two_is_the_stage_of_one(
     assert other["metrics"] == pytest.approx(one["metrics"], rel=1e-5)
     assert other["key"] == one["key"] and "2 processes train it together" in capfd.readouterr().out
     assert train_cddpm(open_tiny(tmp_path / "2", **alone)) == other, "computed again by one"
+
+
+def test_a_comparison_method_is_trained_by_two_processes(
+    open_tiny: OpenTiny, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = open_tiny(baselines__train__devices=2, baselines__train__precision="32")
+    prepare_data(run)
+    record = train_baseline(run, "ae")
+    assert "2 processes train it together" in capfd.readouterr().out
+    assert record["metrics"]["epochs"] == run.config.baselines.train.epochs
+    assert load_baseline(run, "ae") is not None
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(

@@ -14,6 +14,7 @@ from sadm_utils.cddpm.training import middle_slices
 from sadm_utils.config import Config, TrainConfig, to_dict
 from sadm_utils.data.stage import healthy, open_data, training_slices
 from sadm_utils.data.store import Volumes
+from sadm_utils.launch import train_together
 from sadm_utils.runs import Run, Stage, compute_once
 from sadm_utils.stages import Metrics, Weights
 from sadm_utils.training import TrainedModule, fit
@@ -83,7 +84,9 @@ def train_baseline(run: Run, name: str) -> dict[str, Any]:
     UserError
         For an unknown method, or if a parent is missing or was made with other settings.
     """
-    stage = baseline_stage(run, name)
+    stage, train = baseline_stage(run, name), train_settings(run.config, name)
+    section = f"baselines.{method_class(name).schedule}"
+    train_together(run, stage, train, name, section=section)
     return compute_once(stage, lambda: fit_baseline(run, name, stage))
 
 
