@@ -9,8 +9,22 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from sadm_utils.cddpm.training import load_cddpm
+from sadm_utils.data.examples import example_brain
+from sadm_utils.data.stage import open_data
+from sadm_utils.evaluation.metrics import best_dice, confusion_at
+from sadm_utils.evaluation.scoring import compute_maps
+from sadm_utils.evaluation.stage import finished_networks
+from sadm_utils.execute import PACKAGE
+from sadm_utils.publish import read_records
+from sadm_utils.runs import open_run
+from sadm_utils.sadm.fusion import fuse
+from sadm_utils.sadm.training import load_network
 from sadm_utils.site_size import PAGE_LIMIT, page_sizes, size_words
+from sadm_utils.viewers.pack import unpacked
+from sadm_utils.viewers.threshold import slider_edges
 from tests.browser.conftest import DARK, DESKTOP, LIGHT, PHONE, OpenPage
+from tests.browser.on_page import broken_viewers, rates_at, spec_of, viewers_of_notebook
 
 pytestmark = pytest.mark.browser
 SERIOUS = ("serious", "critical")
@@ -73,6 +87,7 @@ def found(open_page: OpenPage, pages: list[str]) -> Findings:
         note("math", page, [1] * tab.evaluate(MATH_FAILED))
         note("wide", page, tab.evaluate(TOO_WIDE))
         note("wide code", page, tab.evaluate(WIDE_CODE))
+        note("viewers", page, broken_viewers(tab) + missing_viewers(tab, page))
         tab.emulate_media(color_scheme=DARK)  # only colors change
         tab.wait_for_selector("html[data-theme=dark]", state="attached")
         note("axe dark", page, serious_findings(tab, ["color-contrast", "link-in-text-block"]))
@@ -85,6 +100,14 @@ def found(open_page: OpenPage, pages: list[str]) -> Findings:
         note("external", page, visit.external)
         tab.close()
     return findings
+
+
+def missing_viewers(tab: Any, page: str) -> list[str]:
+    """What to say of a page that shows fewer viewers than its notebook makes."""
+    source = PACKAGE.parent / Path(page).with_suffix(".ipynb")
+    wanted = viewers_of_notebook(source) if source.exists() else 0
+    there = tab.locator(".sadm-viewer").count()
+    return [] if there == wanted else [f"{there} viewers, and {wanted} in the notebook"]
 
 
 def _described(image: dict[str, Any]) -> bool:
@@ -119,6 +142,7 @@ KINDS = {
     "wide code": f"lines of code that scroll at {DESKTOP} px",
     "phone": f"parts wider than the page at {PHONE} px",
     "unmarked": f"parts that are cut at {PHONE} px without a sign of it",
+    "viewers": "viewers that do not work",
     "math": "formulas that MathJax could not set",
 }
 
@@ -176,6 +200,51 @@ def test_every_page_says_which_run_it_shows(open_page: OpenPage, pages: list[str
         text = visit.tab.locator("p.shown-run").inner_text()
         assert "profile" in text and " on " in text, text
         visit.tab.close()
+
+
+def test_the_threshold_of_chapter_6_shows_the_dice_of_the_package(
+    open_page: OpenPage, site: Path
+) -> None:
+    """Ten thresholds: counted in the page's own levels, and in a map made anew by the run."""
+    visit = open_page("notebooks/06_evaluation.html")
+    viewer = visit.tab.locator(".sadm-viewer:has([data-rate=dice])")
+    spec = spec_of(viewer)
+    level, truth = (unpacked(spec["arrays"][name]) for name in ("levels", "truth"))
+    start = int(viewer.locator("input[name=threshold]").input_value())
+    score, lesion, mask = map_of_chapter_6(site.parent)
+    edges = slider_edges(score[mask | (lesion > 0)], best_dice(score, lesion)[1], None)
+    texts = spec["texts"]["threshold"]
+    assert len(edges) == len(texts) and abs(edges[start] / float(texts[start]) - 1) < 1e-3
+    stops = sorted({start, *range(0, len(edges), len(edges) // 10)})
+    shown = [rates_at(viewer, stop) for stop in stops]
+    for stop, rates in zip(stops, shown, strict=True):
+        packed, made = (
+            confusion_at(level, truth, stop + 1), confusion_at(score, lesion, edges[stop], mask)
+        )  # fmt: skip
+        for name, value in rates.items():
+            assert value == pytest.approx(getattr(packed, name), abs=0, nan_ok=True), (name, stop)
+            # The map was made again, and rounds otherwise on another machine.
+            assert value == pytest.approx(getattr(made, name), abs=2e-3, nan_ok=True), (name, stop)
+    assert len(stops) >= 10 and len({rates["dice"] for rates in shown}) >= 5
+    visit.tab.close()
+
+
+def map_of_chapter_6(run_dir: Path) -> tuple[Any, Any, Any]:
+    """Anomaly map, lesion and brain mask of the running example, as notebook 06 makes them."""
+    (record,) = read_records([run_dir / "executed" / "06_evaluation.ipynb"])
+    given = record["parameters"]
+    run = open_run(
+        given["PROFILE"], run_dir, given.get("DATA_DIR", ""), given.get("SEED", 0),
+        given.get("OVERRIDES"),
+    )  # fmt: skip
+    volumes = example_brain(run, open_data(run))
+    image, mask, seg = (volumes.volume(0, part) for part in ("image", "mask", "seg"))
+    name = next(key for key in finished_networks(run) if key[1] == "residual")
+    networks = {name: load_network(run, *name)}
+    maps = compute_maps(
+        image, mask, load_cddpm(run), networks, run.config.evaluation, run.seed, seg
+    )
+    return fuse(maps.residual, maps.supervised[name]), maps.seg, maps.mask > 0
 
 
 def test_notebooks_can_be_downloaded(open_page: OpenPage, site: Path, pages: list[str]) -> None:
