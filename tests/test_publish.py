@@ -21,7 +21,13 @@ from sadm_utils.execution_times import (
     fill_execution_times,
 )
 from sadm_utils.offline import colab_link
-from sadm_utils.publish import footer, read_records, site_settings, write_colab_copies
+from sadm_utils.publish import (
+    footer,
+    published_ref,
+    read_records,
+    site_settings,
+    write_colab_copies,
+)
 from sadm_utils.site_size import page_sizes, size_words
 
 ROOT = PACKAGE.parent
@@ -90,22 +96,37 @@ def test_buttons_appear_with_the_address_alone() -> None:
 def test_copies_for_colab_install_the_book_and_run_what_comes_before(tmp_path: Path) -> None:
     plan = plan_book({})
     sources = {path.stem: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
-    assert write_colab_copies(sources, plan, tmp_path, "", {}) == []
+    assert write_colab_copies(sources, plan, tmp_path, "", "main", {}) == []
     timings = {run.name: {"seconds": 60.0} for run in plan}
-    written = write_colab_copies(sources, plan, tmp_path, ADDRESS, timings)
+    written = write_colab_copies(sources, plan, tmp_path, ADDRESS, "v1.2.0", timings)
     assert [path.stem for path in written] == list(sources)
     for path in written:
         notebook = nbformat.read(path, as_version=4)
         nbformat.validate(notebook)
         first, *rest = notebook.cells
-        assert f"git clone --quiet --depth 1 {ADDRESS} sadm-book" in first.source
+        wanted = f"git clone --quiet --depth 1 --branch v1.2.0 {ADDRESS} sadm-book"
+        assert wanted in first.source
         assert [c.source for c in rest] == [
             c.source for c in nbformat.read(sources[path.stem], as_version=4).cells
         ]
     cells = {p.stem: nbformat.read(p, as_version=4).cells[0].source for p in written}
     assert "sadm run" not in cells["01_data_preparation"]
-    assert "3:00 min" in cells["04_cddpm_training"]
+    assert "2:00 min" in cells["04_cddpm_training"], "chapters 1 and 3"
     assert "sadm run 05 -p ANNOTATIONS atlas_v2" in cells["06_evaluation"]
+    ran = {name: re.findall(r"sadm run (\d+)", cell) for name, cell in cells.items()}
+    assert ran["09_where_it_breaks"] == ["01", "03", "04", "05", "05", "05", "06"]
+    assert ran["02_draem_anomalies"] == ["01"]
+
+
+def test_the_copies_are_of_the_ref_that_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"repository": {"url": ADDRESS, "branch": "next"}}
+    for ref, wanted in (
+        ("refs/tags/v1.2.0", "v1.2.0"), ("refs/heads/a/b", "a/b"), ("refs/pull/7/merge", "next"),
+        ("", "next"),
+    ):  # fmt: skip
+        monkeypatch.setenv("GITHUB_REF", ref)
+        assert published_ref(config) == wanted
+    assert published_ref({"repository": {"url": ADDRESS, "branch": ""}}) == "main"
 
 
 def test_the_bibliography_names_sources_as_the_text_does() -> None:
