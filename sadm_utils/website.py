@@ -18,6 +18,7 @@ from typing import Any
 import nbformat
 
 from sadm_utils.errors import UserError
+from sadm_utils.execute import find_notebook, notebook_names
 from sadm_utils.execution_times import fill_execution_times
 from sadm_utils.progress import clock, gigabytes
 from sadm_utils.publish import read_records, site_settings
@@ -91,6 +92,12 @@ def stage_sources(pages: Mapping[str, Path], staging: Path, run_dir: Path) -> No
         take_metadata(notebook, root / "notebooks" / f"{name}.ipynb")
         prepare_page(notebook, {run_dir: f"runs/{run_dir.name}", root: "", Path.home(): "~"})
         nbformat.write(notebook, staging / "notebooks" / f"{name}.ipynb")
+
+
+def stage_text(staging: Path) -> None:
+    """Stage the book without a run: the text with all it is filled with, to check its links."""
+    sources = {name: find_notebook(name) for name in notebook_names()}
+    stage_sources(sources, staging, run_dir=staging)
 
 
 def take_metadata(notebook: Any, source: Path) -> None:
@@ -178,3 +185,7 @@ def _render(staging: Path) -> Path:
         shown = "\n".join(lines[:20]) or log.read_text()[-2000:]
         raise SiteFailed(f"The site did not build without warnings (all of it in {log}):\n{shown}")
     return html
+
+
+if __name__ == "__main__":  # `make links`
+    stage_text(Path(sys.argv[1]))

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from sadm_utils.book import plan_book
+from sadm_utils.data.sources import releases
 from sadm_utils.execute import PACKAGE
 from sadm_utils.execution_times import (
     MARK,
@@ -20,6 +21,8 @@ from sadm_utils.execution_times import (
     UNBROKEN_SPACE,
     fill_execution_times,
 )
+from sadm_utils.foundations.data_sets import HOLDS
+from sadm_utils.foundations.data_sets import MARK as DATA_SETS
 from sadm_utils.offline import colab_link
 from sadm_utils.publish import (
     footer,
@@ -29,6 +32,7 @@ from sadm_utils.publish import (
     write_colab_copies,
 )
 from sadm_utils.site_size import page_sizes, size_words
+from sadm_utils.website import stage_text
 
 ROOT = PACKAGE.parent
 ADDRESS = "https://github.com/someone/sadm-book"
@@ -196,6 +200,20 @@ def test_workflows_run_what_a_reader_runs_and_publish_on_a_tag() -> None:
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     used = re.findall(r"\bmake ([a-z]+)\b", "\n".join(sum(runs.values(), [])))
     assert used and set(used) <= set(targets)
+
+
+def test_the_weekly_check_reads_links_that_are_filled_in(tmp_path: Path) -> None:
+    stage_text(tmp_path / "text")
+    staged = (tmp_path / "text" / "book" / "limits.md").read_text()
+    assert DATA_SETS in (ROOT / "book" / "limits.md").read_text(), "the mark has moved"
+    addresses = [re.search(r"https://[^\s)]+", r.access)[0] for r in releases() if r.key in HOLDS]
+    assert len(addresses) >= 5 and all(f"]({address})" in staged for address in addresses)
+    names = {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert {path.name for path in (tmp_path / "text" / "notebooks").iterdir()} == names
+    rule = (ROOT / "Makefile").read_text().partition("\nlinks:")[2].partition("\n\n")[0]
+    stage, check = rule.splitlines()[1:]
+    assert stage.endswith("-m sadm_utils.website _build/links/text")
+    assert "build _build/links/text --builder linkcheck" in check
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")))
