@@ -31,7 +31,7 @@ from sadm_utils.publish import (
     site_settings,
     write_colab_copies,
 )
-from sadm_utils.site_size import page_sizes, size_words
+from sadm_utils.site_size import page_sizes, shared_size, size_words
 from sadm_utils.website import stage_text
 
 ROOT = PACKAGE.parent
@@ -174,11 +174,18 @@ def test_size_of_a_page_counts_what_it_loads_once(tmp_path: Path) -> None:
     (tmp_path / "_images" / "a.png").write_bytes(b"x" * 1000)
     (tmp_path / "_static" / "shared.js").write_bytes(b"x" * 9000)
     page = '<img alt="" src="../_images/a.png"><img src="../_images/a.png"><img src="data:,x">'
-    (tmp_path / "book" / "one.html").write_text(page + '<script src="../_static/shared.js">')
+    (tmp_path / "_static" / "a.css").write_bytes(b"x" * 791_000)
+    sheet = '<link rel="stylesheet" type="text/css" href="../_static/a.css?digest=1">'
+    again = '<link rel="preload" as="script" href="../_static/shared.js?digest=1">'
+    (tmp_path / "book" / "one.html").write_text(
+        page + sheet + again + '<script src="../_static/shared.js?digest=1">'
+    )
     (tmp_path / "book" / "two.html").write_text("x" * 50)
     first, second = page_sizes(tmp_path)
+    assert shared_size(tmp_path) == 800_000
     assert (first.page, first.loaded, second.total) == ("book/one.html", 1000, 50)
-    assert "in 2 pages, the largest book/one.html" in size_words(tmp_path)
+    words = size_words(tmp_path)
+    assert "in 2 pages, the largest book/one.html with 0.0 MB, plus 0.8 MB shared by all" in words
 
 
 def test_workflows_run_what_a_reader_runs_and_publish_on_a_tag() -> None:

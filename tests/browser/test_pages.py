@@ -20,7 +20,7 @@ from sadm_utils.publish import read_records
 from sadm_utils.runs import open_run
 from sadm_utils.sadm.fusion import fuse
 from sadm_utils.sadm.training import load_network
-from sadm_utils.site_size import PAGE_LIMIT, page_sizes, size_words
+from sadm_utils.site_size import PAGE_LIMIT, page_sizes, shared_size, size_words
 from sadm_utils.viewers.pack import unpacked
 from sadm_utils.viewers.threshold import slider_edges
 from tests.browser.conftest import DARK, DESKTOP, LIGHT, PHONE, OpenPage
@@ -252,6 +252,17 @@ def test_notebooks_can_be_downloaded(open_page: OpenPage, site: Path, pages: lis
         links = [link for link in links if link.startswith("file:")]  # not those to Colab
         assert links and all(Path(link.removeprefix("file://")).is_file() for link in links), page
         visit.tab.close()
+
+
+def test_the_size_of_what_pages_share_is_what_a_browser_loads(
+    open_page: OpenPage, site: Path
+) -> None:
+    visit = open_page("notebooks/04_cddpm_training.html")
+    asked = {Path(url.partition("?")[0].removeprefix("file://")) for url in visit.requests}
+    visit.tab.close()
+    shared = [path for path in asked if (site / "_static") in path.parents and path.is_file()]
+    loaded = sum(path.stat().st_size for path in shared)
+    assert loaded == pytest.approx(shared_size(site), rel=0.05), sorted(p.name for p in shared)
 
 
 def test_pages_are_small(site: Path) -> None:
