@@ -254,6 +254,21 @@ def test_notebooks_can_be_downloaded(open_page: OpenPage, site: Path, pages: lis
         visit.tab.close()
 
 
+def test_a_table_of_sentences_is_read_by_row_on_a_phone(open_page: OpenPage) -> None:
+    visit = open_page("book/paper_code_book.html", PHONE)
+    box = visit.tab.locator(".stacked-table").first
+    assert box.evaluate("e => e.scrollWidth <= e.clientWidth")
+    row = box.locator("tbody tr").first
+    tops = row.evaluate("e => [...e.cells].map(c => c.getBoundingClientRect().top)")
+    assert tops == sorted(set(tops)) and len(tops) == 5, "one cell below the other"
+    names = row.evaluate("e => [...e.cells].map(c => getComputedStyle(c, '::before').content)")
+    assert names[0] == "none" and names[1:4] == ['"paper"', '"released code"', '"this book"']
+    assert row.get_by_role("cell").count() == 5, "a screen reader still finds a table"
+    visit.tab.set_viewport_size({"width": DESKTOP, "height": 900})
+    assert row.evaluate("e => new Set([...e.cells].map(c => c.offsetTop)).size") == 1
+    visit.tab.close()
+
+
 def test_the_size_of_what_pages_share_is_what_a_browser_loads(
     open_page: OpenPage, site: Path
 ) -> None:
