@@ -59,8 +59,10 @@ chain: $(STAMP)  ## the whole chain once in profile smoke, and its pages in a br
 browser: $(STAMP)  ## look at every page of a built site in Chromium
 	SADM_SITE='$(or $(RUN_DIR),runs/$(PROFILE))/book' $(BIN)/python -m pytest -m browser tests/browser
 
+# The text is staged first: what it is filled with, such as the table of data sets, has links, too.
 links: $(STAMP)  ## ask every link of the text whether it still leads somewhere (network)
-	$(BIN)/jupyter-book build . --builder linkcheck --path-output _build/links
+	$(BIN)/python -m sadm_utils.website _build/links/text
+	$(BIN)/jupyter-book build _build/links/text --builder linkcheck --path-output _build/links
 
 bench: $(BENCH)  ## speed and memory against peers and the machine, about half an hour
 	$(BIN)/python -W ignore -m benchmarks $(ARGS)

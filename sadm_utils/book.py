@@ -37,7 +37,7 @@ from sadm_utils.progress import (
     gigabytes,
     training_progress,
 )
-from sadm_utils.publish import repository_address, write_colab_copies
+from sadm_utils.publish import published_ref, repository_address, write_colab_copies
 from sadm_utils.runs import git_commit, project_root, write_atomic
 from sadm_utils.site_size import size_words
 from sadm_utils.website import build_site
@@ -208,7 +208,8 @@ def publish_copies(plan: list[NotebookRun], site: Path, timings: Mapping[str, An
     """Put notebooks that install themselves into the site, if the repository has an address."""
     config = yaml.safe_load((project_root() / "_config.yml").read_text())
     sources = {run.notebook: find_notebook(run.notebook) for run in plan}
-    write_colab_copies(sources, plan, site, repository_address(config), timings)
+    address, ref = repository_address(config), published_ref(config)
+    write_colab_copies(sources, plan, site, address, ref, timings)
 
 
 def run_plan(

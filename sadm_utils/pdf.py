@@ -11,6 +11,7 @@ import html
 import os
 import posixpath
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ SCREEN_ONLY = (
     "script, .headerlink, button, noscript, .prev-next-footer, .toctree-wrapper, "
     ".screen-only, .tailored-toc"
 )
+# The line under every page, and below it the link to a PDF, if there is one already.
+FOOTER = re.compile(r'(<p class="shown-run">.*?</p>)(?:\s*<p class="book-pdf">.*?</p>)?', re.DOTALL)
 PAGE_NUMBER = (
     '<div style="width: 100%; text-align: center; font-size: 8pt; color: #555">'
     '<span class="pageNumber"></span></div>'
@@ -58,13 +61,30 @@ FILL_IN = """numbers => {
 
 
 def print_book(run_dir: Path) -> None:
-    """Print the site of a run to PDF, and say where it is and how large."""
+    """Print the site of a run to PDF, link it there, and say where it is and how large."""
     from pypdf import PdfReader
 
     with Monitor(lambda seconds: f"[pdf] {clock(seconds)}") as monitor:
         output = build_pdf(run_dir)
     pages, size = len(PdfReader(str(output)).pages), output.stat().st_size / 2**20
+    link_pdf(run_dir / "book", output, pages)
     print(f"[pdf] {pages} pages, {size:.1f} MiB, printed in {clock(monitor.seconds)}:\n  {output}")
+
+
+def link_pdf(site: Path, printed: Path, count: int) -> None:
+    """Put a copy of the PDF into the site it was printed from, and a link to it under every page.
+
+    A site that is built anew has neither, so no link is dead and no PDF is older than its site.
+    """
+    shutil.copyfile(printed, site / printed.name)
+    words = f"The whole book as one PDF</a>: {count} pages, {printed.stat().st_size / 1e6:.1f} MB."
+    for path in site.rglob("*.html"):
+        up = "../" * (len(path.relative_to(site).parts) - 1)
+        line = f'\n<p class="book-pdf"><a href="{up}{printed.name}">{words}</p>'
+        text = path.read_text(encoding="utf-8")
+        linked = FOOTER.sub(lambda found, line=line: found[1] + line, text)
+        if linked != text:
+            path.write_text(linked, encoding="utf-8")
 
 
 def build_pdf(run_dir: Path) -> Path:

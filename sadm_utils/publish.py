@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import html
 import json
+import os
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,11 +27,19 @@ SERVICES = {
     "binderhub_url": "https://mybinder.org",
     "notebook_interface": "jupyterlab",
 }
+READ_BY_NO_OTHER = ("02_draem_anomalies", "07_own_scan", "08_baselines")
+"""Chapters whose stages no other chapter reads; tests/test_chain.py compares it with a run."""
 
 
 def repository_address(config: Mapping[str, Any]) -> str:
     """The repository's address of a ``_config.yml``, without a last slash; empty while unset."""
     return str((config.get("repository") or {}).get("url") or "").rstrip("/")
+
+
+def published_ref(config: Mapping[str, Any]) -> str:
+    """The branch or tag that the site is made from: that of the workflow, else the setting's."""
+    pushed = re.fullmatch("refs/(?:heads|tags)/(.+)", os.environ.get("GITHUB_REF", ""))
+    return pushed[1] if pushed else (config.get("repository") or {}).get("branch") or "main"
 
 
 def read_records(executed: Sequence[Path]) -> list[dict[str, Any]]:
@@ -107,6 +118,7 @@ def write_colab_copies(
     plan: Sequence[NotebookRun],
     site: Path,
     address: str,
+    ref: str,
     timings: Mapping[str, Mapping[str, Any]],
 ) -> list[Path]:
     """Write each notebook, without outputs and with a first cell that installs, into the site.
@@ -117,6 +129,8 @@ def write_colab_copies(
         The notebooks of the repository by name.
     plan
         The runs of the book: a chapter needs the stages of those before it.
+    ref
+        The branch or tag of the repository that the notebooks are from.
     timings
         What the run measured, so that a reader knows how long the earlier chapters take.
     """
@@ -128,7 +142,8 @@ def write_colab_copies(
     for name, source in sources.items():
         notebook = nbformat.read(source, as_version=4)
         first = next((i for i, run in enumerate(plan) if run.notebook == name), 0)
-        cell = nbformat.v4.new_code_cell(colab_cell(address, plan[:first], timings))
+        earlier = [run for run in plan[:first] if run.notebook not in READ_BY_NO_OTHER]
+        cell = nbformat.v4.new_code_cell(colab_cell(address, ref, earlier, timings))
         cell["id"] = "install-on-colab"
         notebook.cells.insert(0, cell)
         written.append(folder / f"{name}.ipynb")
@@ -137,13 +152,16 @@ def write_colab_copies(
 
 
 def colab_cell(
-    address: str, earlier: Sequence[NotebookRun], timings: Mapping[str, Mapping[str, Any]]
+    address: str,
+    ref: str,
+    earlier: Sequence[NotebookRun],
+    timings: Mapping[str, Mapping[str, Any]],
 ) -> str:
     """The cell that gets the book, installs it, and runs the chapters that this one builds on."""
     folder = address.rsplit("/", 1)[-1]
     lines = [
         "# On Colab only: get the book and install its package, a few minutes.",
-        f"!git clone --quiet --depth 1 {address} {folder}",
+        f"!git clone --quiet --depth 1 --branch {shlex.quote(ref)} {address} {folder}",
         f"%cd {folder}",
         "%pip install --quiet --constraint constraints.txt --editable .",
     ]

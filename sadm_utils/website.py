@@ -6,6 +6,7 @@ in the repository, so that download links and file names agree. Nothing is execu
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import shutil
@@ -17,7 +18,9 @@ from typing import Any
 
 import nbformat
 
+from sadm_utils.costs import read_timings
 from sadm_utils.errors import UserError
+from sadm_utils.execute import find_notebook, notebook_names
 from sadm_utils.execution_times import fill_execution_times
 from sadm_utils.progress import clock, gigabytes
 from sadm_utils.publish import read_records, site_settings
@@ -45,12 +48,12 @@ def build_site(pages: Mapping[str, Path], run_dir: Path) -> Path:
     """
     staging = run_dir / "site"
     stage_sources(pages, staging, run_dir)
-    html = _render(staging)
+    rendered = _render(staging)
     book, old = run_dir / "book", run_dir / "book.old"
     shutil.rmtree(old, ignore_errors=True)
     if book.exists():
         os.replace(book, old)
-    os.replace(html, book)
+    os.replace(rendered, book)
     shutil.rmtree(old, ignore_errors=True)
     return book / "index.html"
 
@@ -84,13 +87,21 @@ def stage_sources(pages: Mapping[str, Path], staging: Path, run_dir: Path) -> No
         text = fill_foundations(fill_data_sets(text), page.parent)
         text = fill_cover(text, run_dir, page.parent)
         page.write_text(fill_real_scans(text, run_dir.parent / "real", page.parent))
+    timings = read_timings(run_dir)
     for name, executed in pages.items():
         if not executed.exists():
             raise UserError(f"{executed} is missing: run the book without --site-only first.")
         notebook = nbformat.read(executed, as_version=4)
         take_metadata(notebook, root / "notebooks" / f"{name}.ipynb")
-        prepare_page(notebook, {run_dir: f"runs/{run_dir.name}", root: "", Path.home(): "~"})
+        cost = cost_line(name, timings, notebook.metadata.get("sadm", {}))
+        prepare_page(notebook, {run_dir: f"runs/{run_dir.name}", root: "", Path.home(): "~"}, cost)
         nbformat.write(notebook, staging / "notebooks" / f"{name}.ipynb")
+
+
+def stage_text(staging: Path) -> None:
+    """Stage the book without a run: the text with all it is filled with, to check its links."""
+    sources = {name: find_notebook(name) for name in notebook_names()}
+    stage_sources(sources, staging, run_dir=staging)
 
 
 def take_metadata(notebook: Any, source: Path) -> None:
@@ -106,11 +117,12 @@ def take_metadata(notebook: Any, source: Path) -> None:
             cell.metadata.update(present[cell["id"]].metadata)
 
 
-def prepare_page(notebook: Any, folders: Mapping[Path, str]) -> None:
+def prepare_page(notebook: Any, folders: Mapping[Path, str], cost: str = "") -> None:
     """Make an executed notebook fit to publish, in place.
 
     The injected parameters are hidden, the names of this machine's ``folders`` are replaced in
-    text output, papermill's own metadata goes, and a last cell says how the page was made.
+    text output, papermill's own metadata goes, a cell below the first says what the run ``cost``,
+    and a last cell says how the page was made.
     """
     record = notebook.metadata.pop("sadm", None)
     notebook.metadata.pop("papermill", None)
@@ -124,8 +136,37 @@ def prepare_page(notebook: Any, folders: Mapping[Path, str]) -> None:
             cell["source"] = _without_folders(cell["source"], folders)
         for output in cell.get("outputs", []):
             _clean_output(output, folders)
+    if cost:
+        notebook.cells.insert(1, nbformat.v4.new_markdown_cell(cost))
     if record:
         notebook.cells.append(nbformat.v4.new_markdown_cell(provenance(record)))
+
+
+def cost_line(
+    notebook: str, timings: Mapping[str, Mapping[str, Any]], record: Mapping[str, Any]
+) -> str:
+    """The line at the head of a page: what the chapter cost in the run that is shown.
+
+    The time is that of the run that computed the stages; a chapter that ran in variants, once for
+    each source of labels, names the time of each. Without a timing there is no line.
+    """
+    runs = {name: t for name, t in timings.items() if name.partition("-")[0] == notebook}
+    profile = record.get("parameters", {}).get("PROFILE", "")
+    if not runs or not profile:
+        return ""
+    times = [
+        clock(run["seconds"]) + (f" ({variant})" if (variant := name.partition("-")[2]) else "")
+        for name, run in runs.items()
+    ]
+    listed = " and ".join([", ".join(times[:-1]), times[-1]] if len(times) > 1 else times)
+    memory = gigabytes(max(run.get("peak_bytes", 0) for run in runs.values()))
+    places = list(dict.fromkeys(run["device"] for run in runs.values() if run.get("device")))
+    place = f" on {html.escape(' and '.join(places))}" if places else ""
+    took = (
+        f"The runs of this chapter took {listed}, and at most {memory}," if len(times) > 1
+        else f"This run took {listed} and {memory}"
+    )  # fmt: skip
+    return f'<p class="run-cost">{took} with profile <code>{profile}</code>{place}.</p>'
 
 
 def provenance(record: Mapping[str, Any]) -> str:
@@ -168,8 +209,8 @@ def _render(staging: Path) -> Path:
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     log = staging / "build.log"
     log.write_text(result.stdout + result.stderr)
-    html = staging / "_build" / "html"
-    if result.returncode or not (html / "index.html").exists():
+    rendered = staging / "_build" / "html"
+    if result.returncode or not (rendered / "index.html").exists():
         lines = [
             line.replace(f"{staging}/", "")
             for line in log.read_text().splitlines()
@@ -177,4 +218,8 @@ def _render(staging: Path) -> Path:
         ]
         shown = "\n".join(lines[:20]) or log.read_text()[-2000:]
         raise SiteFailed(f"The site did not build without warnings (all of it in {log}):\n{shown}")
-    return html
+    return rendered
+
+
+if __name__ == "__main__":  # `make links`
+    stage_text(Path(sys.argv[1]))

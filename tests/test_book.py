@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -312,6 +313,36 @@ def test_page_shows_no_machine_and_says_how_it_was_made(tmp_path: Path) -> None:
     assert not {"sadm", "papermill", "widgets"} & set(notebook.metadata)
     for part in ("`demo`", "SEED = 3", "2026-01-02", "3:07 min", "3.0 GiB", "abc1234"):
         assert part in notebook.cells[-1].source
+
+
+def test_the_head_of_a_page_says_what_the_chapter_cost(tmp_path: Path) -> None:
+    record = {"parameters": {"PROFILE": "demo"}}
+    took = {"seconds": 1080.0, "peak_bytes": 2.1 * 2**30, "device": "CPU, 2 threads"}
+    timings = {
+        "04_x": took,
+        "05_y-draem": {**took, "seconds": 130.0},
+        "05_y-brats21": {**took, "seconds": 126.0, "peak_bytes": 3 * 2**30},
+        "05_y-atlas_v2": {**took, "seconds": 124.0},
+        "site": took,
+    }
+
+    def words(name: str, known: dict = timings, made: dict = record) -> str:
+        return re.sub("<.*?>", "", website.cost_line(name, known, made))
+
+    assert words("04_x") == (
+        "This run took 18:00 min and 2.1 GiB with profile demo on CPU, 2 threads."
+    )
+    assert words("05_y") == (
+        "The runs of this chapter took 2:10 min (draem), 2:06 min (brats21) and 2:04 min "
+        "(atlas_v2), and at most 3.0 GiB, with profile demo on CPU, 2 threads."
+    )
+    assert words("06_z") == words("04_x", {}) == words("04_x", timings, {}) == ""
+    for cost in (website.cost_line("04_x", timings, record), ""):
+        cells = [nbformat.v4.new_markdown_cell("# Title"), new_code_cell("1")]
+        notebook = new_notebook(cells=cells)
+        prepare_page(notebook, {}, cost)
+        sources = [cell.source for cell in notebook.cells]
+        assert sources == ["# Title", *([cost] if cost else []), "1"]
 
 
 def test_staging_puts_executed_notebooks_in_the_place_of_the_sources(

@@ -17,6 +17,7 @@ import pytest
 from sadm_utils.book import ANNOTATIONS, build_book, plan_book
 from sadm_utils.evaluation.tables import NO_PERCENTAGE
 from sadm_utils.execute import PACKAGE
+from sadm_utils.publish import READ_BY_NO_OTHER
 
 pytestmark = pytest.mark.chain
 NOTEBOOKS = PACKAGE.parent / "notebooks"
@@ -41,6 +42,14 @@ def test_every_stage_is_finished_and_recorded(run_dir: Path) -> None:
         record = json.loads((run_dir / stage / "record.json").read_text())
         assert record["identity"] and record["profile"] == "smoke" and record["seed"] == 0
     assert not list(run_dir.glob("**/*.tmp")) and not list(run_dir.glob("*/last.ckpt"))
+
+
+def test_what_colab_leaves_out_is_read_by_no_other_chapter(run_dir: Path) -> None:
+    notebook_of = {stage: run.notebook for run in plan_book({}) for stage in run.stages}
+    for stage, notebook in notebook_of.items():
+        parents = json.loads((run_dir / stage / "record.json").read_text())["parents"]
+        others = {notebook_of[parent] for parent in parents} - {notebook}
+        assert not others & set(READ_BY_NO_OTHER), stage
 
 
 def test_every_notebook_ran_to_its_end(run_dir: Path) -> None:

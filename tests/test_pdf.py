@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sadm_utils.errors import UserError
-from sadm_utils.pdf import assemble, build_pdf, cover_page, pages_in_order
+from sadm_utils.pdf import assemble, build_pdf, cover_page, link_pdf, pages_in_order
 
 TOC = {
     "root": "book/index",
@@ -53,6 +53,25 @@ def test_screen_only_parts_stay_away_and_mathjax_comes_along(site: Path) -> None
         assert gone not in text
     assert "window.MathJax" in text and 'src="_static/mathjax/tex-svg.js"' in text
     assert "Part &lt;1&gt;" in text and text.count('class="number"') == 2
+
+
+def test_every_page_links_to_the_pdf_that_lies_in_the_site(site: Path, tmp_path: Path) -> None:
+    printed = tmp_path / "elsewhere" / "book.pdf"
+    printed.parent.mkdir()
+    pages = [site / "search.html", site / "book" / "index.html"]
+    for page in pages:
+        page.write_text('<footer><p class="shown-run">The run\nshown.</p></footer>')
+    untouched = (site / "notebooks" / "01_a.html").read_text()
+    for count in (7, 9):  # the second print replaces the link of the first
+        printed.write_bytes(b"x" * 1_500_000)
+        link_pdf(site, printed, count)
+    for page in pages:
+        text = page.read_text()
+        links = re.findall(r'<p class="book-pdf"><a href="([^"]+)">', text)
+        assert len(links) == 1 and (page.parent / links[0]).resolve() == site / "book.pdf"
+        assert "PDF</a>: 9 pages, 1.5 MB." in text and text.endswith("</p></footer>")
+    assert (site / "book.pdf").stat().st_size == 1_500_000
+    assert (site / "notebooks" / "01_a.html").read_text() == untouched, "it has no such footer"
 
 
 def test_order_is_that_of_the_contents() -> None:

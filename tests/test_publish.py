@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from sadm_utils.book import plan_book
+from sadm_utils.data.sources import releases
 from sadm_utils.execute import PACKAGE
 from sadm_utils.execution_times import (
     MARK,
@@ -20,9 +21,18 @@ from sadm_utils.execution_times import (
     UNBROKEN_SPACE,
     fill_execution_times,
 )
+from sadm_utils.foundations.data_sets import HOLDS
+from sadm_utils.foundations.data_sets import MARK as DATA_SETS
 from sadm_utils.offline import colab_link
-from sadm_utils.publish import footer, read_records, site_settings, write_colab_copies
-from sadm_utils.site_size import page_sizes, size_words
+from sadm_utils.publish import (
+    footer,
+    published_ref,
+    read_records,
+    site_settings,
+    write_colab_copies,
+)
+from sadm_utils.site_size import page_sizes, shared_size, size_words
+from sadm_utils.website import stage_text
 
 ROOT = PACKAGE.parent
 ADDRESS = "https://github.com/someone/sadm-book"
@@ -90,22 +100,37 @@ def test_buttons_appear_with_the_address_alone() -> None:
 def test_copies_for_colab_install_the_book_and_run_what_comes_before(tmp_path: Path) -> None:
     plan = plan_book({})
     sources = {path.stem: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
-    assert write_colab_copies(sources, plan, tmp_path, "", {}) == []
+    assert write_colab_copies(sources, plan, tmp_path, "", "main", {}) == []
     timings = {run.name: {"seconds": 60.0} for run in plan}
-    written = write_colab_copies(sources, plan, tmp_path, ADDRESS, timings)
+    written = write_colab_copies(sources, plan, tmp_path, ADDRESS, "v1.2.0", timings)
     assert [path.stem for path in written] == list(sources)
     for path in written:
         notebook = nbformat.read(path, as_version=4)
         nbformat.validate(notebook)
         first, *rest = notebook.cells
-        assert f"git clone --quiet --depth 1 {ADDRESS} sadm-book" in first.source
+        wanted = f"git clone --quiet --depth 1 --branch v1.2.0 {ADDRESS} sadm-book"
+        assert wanted in first.source
         assert [c.source for c in rest] == [
             c.source for c in nbformat.read(sources[path.stem], as_version=4).cells
         ]
     cells = {p.stem: nbformat.read(p, as_version=4).cells[0].source for p in written}
     assert "sadm run" not in cells["01_data_preparation"]
-    assert "3:00 min" in cells["04_cddpm_training"]
+    assert "2:00 min" in cells["04_cddpm_training"], "chapters 1 and 3"
     assert "sadm run 05 -p ANNOTATIONS atlas_v2" in cells["06_evaluation"]
+    ran = {name: re.findall(r"sadm run (\d+)", cell) for name, cell in cells.items()}
+    assert ran["09_where_it_breaks"] == ["01", "03", "04", "05", "05", "05", "06"]
+    assert ran["02_draem_anomalies"] == ["01"]
+
+
+def test_the_copies_are_of_the_ref_that_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"repository": {"url": ADDRESS, "branch": "next"}}
+    for ref, wanted in (
+        ("refs/tags/v1.2.0", "v1.2.0"), ("refs/heads/a/b", "a/b"), ("refs/pull/7/merge", "next"),
+        ("", "next"),
+    ):  # fmt: skip
+        monkeypatch.setenv("GITHUB_REF", ref)
+        assert published_ref(config) == wanted
+    assert published_ref({"repository": {"url": ADDRESS, "branch": ""}}) == "main"
 
 
 def test_the_bibliography_names_sources_as_the_text_does() -> None:
@@ -149,11 +174,18 @@ def test_size_of_a_page_counts_what_it_loads_once(tmp_path: Path) -> None:
     (tmp_path / "_images" / "a.png").write_bytes(b"x" * 1000)
     (tmp_path / "_static" / "shared.js").write_bytes(b"x" * 9000)
     page = '<img alt="" src="../_images/a.png"><img src="../_images/a.png"><img src="data:,x">'
-    (tmp_path / "book" / "one.html").write_text(page + '<script src="../_static/shared.js">')
+    (tmp_path / "_static" / "a.css").write_bytes(b"x" * 791_000)
+    sheet = '<link rel="stylesheet" type="text/css" href="../_static/a.css?digest=1">'
+    again = '<link rel="preload" as="script" href="../_static/shared.js?digest=1">'
+    (tmp_path / "book" / "one.html").write_text(
+        page + sheet + again + '<script src="../_static/shared.js?digest=1">'
+    )
     (tmp_path / "book" / "two.html").write_text("x" * 50)
     first, second = page_sizes(tmp_path)
+    assert shared_size(tmp_path) == 800_000
     assert (first.page, first.loaded, second.total) == ("book/one.html", 1000, 50)
-    assert "in 2 pages, the largest book/one.html" in size_words(tmp_path)
+    words = size_words(tmp_path)
+    assert "in 2 pages, the largest book/one.html with 0.0 MB, plus 0.8 MB shared by all" in words
 
 
 def test_workflows_run_what_a_reader_runs_and_publish_on_a_tag() -> None:
@@ -175,6 +207,20 @@ def test_workflows_run_what_a_reader_runs_and_publish_on_a_tag() -> None:
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     used = re.findall(r"\bmake ([a-z]+)\b", "\n".join(sum(runs.values(), [])))
     assert used and set(used) <= set(targets)
+
+
+def test_the_weekly_check_reads_links_that_are_filled_in(tmp_path: Path) -> None:
+    stage_text(tmp_path / "text")
+    staged = (tmp_path / "text" / "book" / "limits.md").read_text()
+    assert DATA_SETS in (ROOT / "book" / "limits.md").read_text(), "the mark has moved"
+    addresses = [re.search(r"https://[^\s)]+", r.access)[0] for r in releases() if r.key in HOLDS]
+    assert len(addresses) >= 5 and all(f"]({address})" in staged for address in addresses)
+    names = {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert {path.name for path in (tmp_path / "text" / "notebooks").iterdir()} == names
+    rule = (ROOT / "Makefile").read_text().partition("\nlinks:")[2].partition("\n\n")[0]
+    stage, check = rule.splitlines()[1:]
+    assert stage.endswith("-m sadm_utils.website _build/links/text")
+    assert "build _build/links/text --builder linkcheck" in check
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")))

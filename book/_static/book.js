@@ -14,10 +14,33 @@ function boxWideFigures() {
   }
 }
 
+// A table of sentences is read by row: on a phone its rows are lists, each cell under the name of its
+// column (book.css). With one name a column, four columns and more, and thirty letters a cell.
+function stackTables() {
+  for (const box of document.querySelectorAll("article .pst-scrollable-table-container")) {
+    const table = box.querySelector("table"), names = [...table.querySelectorAll("thead th")];
+    const cells = [...table.querySelectorAll("tbody :is(td, th)")];
+    const letters = cells.reduce((sum, cell) => sum + cell.textContent.trim().length, 0);
+    const plain = table.tHead?.rows.length === 1 && !table.querySelector("[colspan], [rowspan]");
+    if (!plain || names.length < 4 || letters < 30 * cells.length) continue;
+    box.classList.replace("wide-table", "stacked-table") || box.classList.add("stacked-table");
+    // Laid out as blocks, they would be no table to a screen reader.
+    const roles = { table: "table", "thead, tbody": "rowgroup", tr: "row", "thead th": "columnheader" };
+    table.role = roles.table;
+    for (const [parts, role] of Object.entries(roles).slice(1))
+      for (const part of table.querySelectorAll(parts)) part.role = role;
+    for (const cell of cells) {
+      cell.role = "cell";
+      cell.dataset.column = names[cell.cellIndex].textContent.trim();
+    }
+  }
+}
+
 // A table that does not fit a phone keeps its first column in view, and its lines short (book.css).
 function widenTables() {
   for (const box of document.querySelectorAll("article .pst-scrollable-table-container"))
-    if (box.scrollWidth > box.clientWidth) box.classList.add("wide-table");
+    if (box.scrollWidth > box.clientWidth && !box.classList.contains("stacked-table"))
+      box.classList.add("wide-table");
 }
 
 // What scrolls can be reached and scrolled by keyboard, and fades at the right while there is more.
@@ -66,6 +89,7 @@ addEventListener("resize", fit);
 addEventListener("toggle", fit, true); // what was folded has a width only now
 addEventListener("DOMContentLoaded", () => {
   holdPunctuation();
+  stackTables();
   // Its entries are no list items to a screen reader, so it is no list.
   for (const list of document.querySelectorAll(".citation-list")) list.removeAttribute("role");
 });

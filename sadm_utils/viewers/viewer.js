@@ -217,7 +217,7 @@
     for (const root of document.querySelectorAll(".sadm-viewer:not([data-state])")) {
       mount(root).catch((error) => { // the static picture stays
         root.dataset.state = "failed";
-        console.warn("viewer:", error);
+        console.error("viewer:", error);
       });
     }
   };

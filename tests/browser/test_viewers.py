@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from sadm_utils.evaluation.metrics import confusion_at
 from sadm_utils.sadm.fusion import fuse
 from sadm_utils.viewers.pack import box, on_screen
 from sadm_utils.viewers.threshold import slider_edges
+from tests.browser.on_page import broken_viewers, viewers_of_notebook
 from tests.viewers.examples import all_viewers, brain, threshold
 
 pytestmark = pytest.mark.browser
@@ -222,6 +224,32 @@ def test_it_starts_where_a_notebook_inserts_it(chromium: Any, tmp_path: Path) ->
     settle(page)
     assert first.evaluate(PIXELS) != before == second.evaluate(PIXELS)
     page.close()
+
+
+def test_the_check_of_pages_finds_a_viewer_that_is_broken(chromium: Any, tmp_path: Path) -> None:
+    whole = threshold().html()
+    cut = re.sub(r'"data":"\w{20}', '"data":"', whole, count=1)
+    still = whole.replace("for (const layer of view.spec.panels[n])", "for (const layer of [])")
+    dead = whole.replace("window.sadmViewers();", "")
+    found, said = {}, {}
+    for name, html in {"whole": whole, "cut": cut, "still": still, "dead": dead}.items():
+        assert name == "whole" or html != whole, name
+        (tmp_path / f"{name}.html").write_text(PAGE.format(html))
+        page, lines = chromium.new_page(), []
+        page.on("console", lambda line, to=lines: to.append(line.type))
+        page.goto((tmp_path / f"{name}.html").as_uri())
+        found[name], said[name] = broken_viewers(page), lines
+        page.close()
+    assert found["whole"] == [] == said["whole"]
+    assert found["cut"][0].startswith("failed: ") and "error" in said["cut"]
+    assert [line.split()[1] for line in found["still"]] == ["threshold", "slice"]
+    assert found["dead"][0].startswith("never started: ")
+
+
+def test_viewers_of_a_notebook_are_counted_from_its_cells() -> None:
+    notebooks = Path(__file__).parents[2] / "notebooks"
+    counts = [viewers_of_notebook(path) for path in sorted(notebooks.glob("*.ipynb"))]
+    assert counts == [0, 1, 1, 1, 0, 3, 0, 0, 0]
 
 
 def test_nobody_complained_and_nothing_was_requested(tab: Any) -> None:
