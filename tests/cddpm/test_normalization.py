@@ -60,6 +60,11 @@ def test_the_activated_norm_equals_its_steps(
     for ours, expected in zip(gradients(last, True), exact, strict=True):
         expected = expected.float()
         assert ((ours.float() - expected).abs().max() / expected.abs().max()) < tolerance
+    before = last.detach().clone()
+    with torch.no_grad():
+        tested = norm.activated(last, *film).float()
+    assert ((tested - exact[0]).abs().max() / exact[0].abs().max()) < tolerance
+    assert torch.equal(last, before), "the input was overwritten"
     slow = norm.activated(x, *(part.float() for part in film))
     assert (slow - exact[0]).abs().max() < (1e-4 if dtype == torch.float32 else 0.1)
 
@@ -72,6 +77,17 @@ def test_the_activated_norm_keeps_its_input_only() -> None:
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
         norm.activated(x, torch.zeros(2, 4), torch.zeros(2, 4))
     assert [t.data_ptr() == x.data_ptr() for t in kept if t.numel() == x.numel()] == [True]
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 24, 24), (2, 16, 24, 24), (2, 8, 64, 64)])
+def test_half_precision_is_as_exact_as_rounding(shape: tuple[int, ...]) -> None:
+    """Whether the image is normalized in float32, or by PyTorch's kernel for half precision."""
+    x = torch.randn(shape).to(torch.bfloat16, memory_format=torch.channels_last)
+    norm = GroupNorm(1, shape[1])
+    with torch.no_grad():
+        exact = F.group_norm(x.float(), 1, norm.weight, norm.bias, norm.eps)
+        assert norm(x).dtype == torch.bfloat16
+        torch.testing.assert_close(norm(x).float(), exact, rtol=2**-7, atol=2**-9)
 
 
 def test_only_channels_last_images_take_the_fast_path() -> None:
