@@ -67,8 +67,12 @@ def cells_table(sweep: Measured, test_set: str) -> str:
 
 def noisy_rows(sweep: Measured, test_set: str, metric: str) -> set[Row]:
     """Rows of the paper that cannot be told here from the best of them."""
-    keys = zip(sweep.subjects["method"], sweep.subjects["annotations"], strict=True)
-    subjects = sweep.subjects[[key in set(paper_rows()) for key in keys]]
+    known = set(paper_rows())
+    chosen = sweep.subjects[
+        (sweep.subjects["metric"] == metric) & (sweep.subjects["test_set"] == test_set)
+    ]
+    keys = zip(chosen["method"], chosen["annotations"], strict=True)
+    subjects = chosen[[key in known for key in keys]]
     try:
         rows = compare_rows(subjects, test_set, metric)
     except ValueError:  # not measured
@@ -128,7 +132,8 @@ def others(sweep: Measured) -> dict[str, pd.DataFrame]:
     rows = sweep.table.rename(columns={"sd_runs": "sd", "n_subjects": "n"})
     rows = rows[rows["metric"].isin(METRICS)]
     keys = zip(rows["method"], rows["annotations"], strict=True)
-    known = pd.Series([key in set(paper_rows()) for key in keys], rows.index)
+    paper = set(paper_rows())
+    known = pd.Series([key in paper for key in keys], rows.index)
     here = rows["test_set"].isin(TEST_SETS)
     return {
         "Test sets that the paper's table does not have": results_table(rows[~here], METRICS),
