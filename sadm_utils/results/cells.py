@@ -99,14 +99,14 @@ def _bold(text: str, best: bool) -> str:
 
 
 def further_section(sweep: Measured) -> str:
-    """What the paper's table does not measure: a table for each test set, the best in bold."""
+    """What the paper's table does not measure: a folded table for each test set."""
     measured = {m for m in FURTHER if len(sweep.cells(m))}
-    sets = [s for s in dict.fromkeys(sweep.table["test_set"])]
-    parts = []
-    for test_set in sets:
-        parts += [f"### {TEST_SETS.get(test_set, test_set)}: other protocols"]
-        parts += [further_table(sweep, test_set, [m for m in FURTHER if m in measured])]
-    return "\n\n".join(parts)
+    metrics = [m for m in FURTHER if m in measured]
+    return "\n\n".join(
+        f":::{{dropdown}} {TEST_SETS.get(test_set, test_set)}\n"
+        f"{further_table(sweep, test_set, metrics)}\n:::"
+        for test_set in dict.fromkeys(sweep.table["test_set"])
+    )
 
 
 def further_table(sweep: Measured, test_set: str, metrics: Sequence[str]) -> str:
@@ -135,6 +135,7 @@ def others(sweep: Measured) -> dict[str, pd.DataFrame]:
     paper = set(paper_rows())
     known = pd.Series([key in paper for key in keys], rows.index)
     here = rows["test_set"].isin(TEST_SETS)
+    rows = rows.assign(method=rows["method"].map(starred))
     return {
         "Test sets that the paper's table does not have": results_table(rows[~here], METRICS),
         "Methods that the paper's table does not have": results_table(rows[here & ~known], METRICS),
