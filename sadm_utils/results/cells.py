@@ -26,11 +26,14 @@ from sadm_utils.results.paper import (
     Row,
     paper_rows,
     paper_values,
+    row_name,
     starred,
 )
 
 FURTHER = ("dice", "dice_fpr5", "auprc_brain", "detection_auroc", "lesion_f1", "hd95")
 """Metrics beside the paper's; the first two use no label of the test set for their threshold."""
+TIES = 3
+"""If more rows share the best value, none is bold: they tell nothing apart."""
 ALT_TABLE = "A panel for each test set: the Dice of each method in the paper across, ours upwards."
 
 
@@ -51,10 +54,10 @@ def cells_section(sweep: Measured, folder: Path) -> str:
 
 def cells_table(sweep: Measured, test_set: str) -> str:
     """Markdown: a line a row of the paper; for each metric the paper, this book, and the gap."""
-    head = ["method", "trained on"]
+    head = ["method (trained on)"]
     head += [f"{METRIC_NAMES[m]} {what}" for m in METRICS for what in ("paper", "here", "gap")]
     columns = {m: (paper_values(m), sweep.cells(m)) for m in METRICS}
-    lines = [[starred(row[0]), row[1] or NOTHING] for row in paper_rows()]
+    lines = [[row_name((starred(row[0]), row[1]))] for row in paper_rows()]
     for metric, (theirs, ours) in columns.items():
         noise = noisy_rows(sweep, test_set, metric)
         here = [ours.get((sweep.variants[0], row, test_set)) for row in paper_rows()]
@@ -87,9 +90,14 @@ def _cell(
     """The paper as it is printed there, this book, and the gap; the best of a column is bold."""
     there = _bold(f"{100 * paper[0]:.2f} ± {100 * paper[1]:.2f}", paper[0] == best[0])
     if cell is None:
-        return there, NOTHING, NOTHING
-    here = _bold(words.percent(cell), cell.mean == best[1])
-    return there, here + f" {MARK}" * noise, f"{100 * (cell.mean - paper[0]):+.1f}"
+        return _held(there), NOTHING, NOTHING
+    here = _held(_bold(words.percent(cell), cell.mean == best[1]))
+    return _held(there), here + f" {MARK}" * noise, f"{100 * (cell.mean - paper[0]):+.1f}"
+
+
+def _held(text: str) -> str:
+    """Let no line end within an interval, or between a ± and its number."""
+    return text.replace(", ", ",\u00a0").replace("± ", "±\u00a0")
 
 
 def _bold(text: str, best: bool) -> str:
@@ -112,18 +120,18 @@ def further_section(sweep: Measured) -> str:
 def further_table(sweep: Measured, test_set: str, metrics: Sequence[str]) -> str:
     """Markdown: a line a row of the paper, a column a metric of :data:`FURTHER`."""
     variant = sweep.variants[0]
-    head = ["method", "trained on", *(METRIC_NAMES[m] for m in metrics)]
-    lines = [[starred(row[0]), row[1] or NOTHING] for row in paper_rows()]
+    head = ["method (trained on)", *(METRIC_NAMES[m] for m in metrics)]
+    lines = [[row_name((starred(row[0]), row[1]))] for row in paper_rows()]
     for metric in metrics:
         cells = sweep.cells(metric)
         here = [cells.get((variant, row, test_set)) for row in paper_rows()]
         means = [cell.mean for cell in here if cell and not math.isnan(cell.mean)]
         best = (min if metric in LOWER_IS_BETTER else max)(means, default=None)
+        bold = means.count(best) <= TIES
         noise = noisy_rows(sweep, test_set, metric)
         for row, line, cell in zip(paper_rows(), lines, here, strict=True):
-            text = words.value(cell, metric)
-            own = f" {MARK}" * (row in noise)
-            line.append(_bold(text, cell is not None and cell.mean == best) + own)
+            text = _bold(words.value(cell, metric), bold and cell is not None and cell.mean == best)
+            line.append(_held(text) + f" {MARK}" * (row in noise))
     return markdown(head, lines)
 
 

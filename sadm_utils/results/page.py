@@ -119,7 +119,7 @@ def orderings_section(sweep: Measured) -> str:
     every = judged[f"All pairs of rows, {METRIC_NAMES['best_dice']}"]
     against = [one for one in every if one.verdict == orderings.REVERSED]
     if against:
-        title = f"All {len(against)} pairs that are reversed here (⌈Dice⌉)"
+        title = f"All {len(against)} pairs that are reversed here, without a correction (⌈Dice⌉)"
         parts.append(f":::{{dropdown}} {title}\n{reversed_table(against)}\n:::")
     return "\n\n".join(parts)
 

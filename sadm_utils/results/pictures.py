@@ -19,7 +19,7 @@ NO_PICTURES = (
     "*This record has no pictures: its sweep did not keep them. Run the sweep again, or see "
     "chapters 6 and 8.*"
 )
-COLUMNS, PANEL = 5, 1.8  # inches; a phone scrolls such a figure
+COLUMNS, PANEL = 6, 1.6  # inches; a phone scrolls such a figure
 ALT = (
     "A slice of {subject} with its lesion outlined, then the same slice as the anomaly maps of "
     "{methods}{rebuilt}. {seen}"
