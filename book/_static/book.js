@@ -14,15 +14,18 @@ function boxWideFigures() {
   }
 }
 
-// A table of sentences is read by row: on a phone its rows are lists, each cell under the name of its
-// column (book.css). With one name a column, four columns and more, and thirty letters a cell.
+// A table of words is read by row: on a phone its rows are lists, each cell under the name of its
+// column (book.css). With one name a column, three columns and more, and few numbers.
 function stackTables() {
   for (const box of document.querySelectorAll("article .pst-scrollable-table-container")) {
     const table = box.querySelector("table"), names = [...table.querySelectorAll("thead th")];
     const cells = [...table.querySelectorAll("tbody :is(td, th)")];
-    const letters = cells.reduce((sum, cell) => sum + cell.textContent.trim().length, 0);
+    const others = cells.filter(cell => cell.cellIndex > 0).map(cell => cell.textContent.trim());
+    const wordy = others.filter(text => text.length > 30 || !/\d/.test(text)).length;
+    const letters = others.reduce((sum, text) => sum + text.length, 0);
     const plain = table.tHead?.rows.length === 1 && !table.querySelector("[colspan], [rowspan]");
-    if (!plain || names.length < 4 || letters < 30 * cells.length) continue;
+    const short = letters < 10 * others.length; // fits a phone, or is a table of signs
+    if (!plain || names.length < 3 || short || wordy < 0.6 * others.length) continue;
     box.classList.replace("wide-table", "stacked-table") || box.classList.add("stacked-table");
     // Laid out as blocks, they would be no table to a screen reader.
     const roles = { table: "table", "thead, tbody": "rowgroup", tr: "row", "thead th": "columnheader" };
