@@ -20,6 +20,8 @@ NO_PICTURES = (
     "chapters 6 and 8.*"
 )
 COLUMNS, PANEL = 6, 1.6  # inches; a phone scrolls such a figure
+LEFT_OUT = ("Intensity", "")
+"""The scan itself, turned dark side up; the same behind a median filter is shown."""
 ALT = (
     "A slice of {subject} with its lesion outlined, then the same slice as the anomaly maps of "
     "{methods}{rebuilt}. {seen}"
@@ -54,7 +56,7 @@ def _alt(picture: Picture, seen: str) -> str:
 
 def in_order(planes: Mapping[Row, np.ndarray]) -> dict[Row, np.ndarray]:
     """Planes by the paper's names of the rows, in its order; rows that it lacks are last."""
-    named = {(plain_name(method), source): plane for (method, source), plane in planes.items()}
+    named = {(plain_name(row[0]), row[1]): planes[row] for row in planes if row != LEFT_OUT}
     known = [row for row in paper_rows() if row in named]
     return {row: named[row] for row in [*known, *(r for r in named if r not in known)]}
 

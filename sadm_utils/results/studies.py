@@ -94,22 +94,22 @@ def _labels(study: Study) -> list[str]:
 
 
 def found(study: Study, sweep: Measured) -> str:
-    """What was found, by rule: a sentence for each row and variant, and how many are certain."""
+    """What was found, by rule: a line for each row and variant, and how many are certain."""
     values = {test_set: sweep.values(METRIC, test_set) for test_set in study.test_sets}
-    sentences, sure, count = [], 0, 0
+    lines, sure, count = [], 0, 0
     for row in study.rows:
         for variant in study.variants:
             if variant == study.base:
                 continue
             clear, noise, missing = _compare(study, values, row, variant)
-            sentences.append(_sentence(study, row, variant, clear, noise, missing))
+            lines.append(f"- {_sentence(study, row, variant, clear, noise, missing)}")
             sure, count = sure + len(clear), count + len(clear) + len(noise)
     verb = "is" if sure == 1 else "are"
     summary = (
         f"{sure} of {count} differences {verb} more than noise over subjects; about one in twenty "
         "would look so if nothing made a difference, and somewhat more with few subjects."
     )
-    return " ".join([f"**Found.** {' '.join(sentences)}", summary])
+    return "\n\n".join(["**Found.** Paired differences in ⌈Dice⌉:", "\n".join(lines), summary])
 
 
 def _compare(

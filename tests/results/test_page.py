@@ -22,7 +22,7 @@ from sadm_utils.results.pictures import NO_PICTURES
 from tests.results.made_up import as_in_the_paper, write_pictures, write_sweep
 
 PAGE = (PACKAGE.parent / "book" / "results.md").read_text()
-OTHERS = [("Intensity", "")]
+OTHERS = [("Intensity", ""), ("Intensity_med", "")]
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +124,8 @@ def test_pictures_of_the_page_are_told_in_words(filled):
     assert "**MSLUB**, subject `P401`" in section
     (alt,) = re.findall(r"slice_draem.png\n:alt: (.+)\n", section)
     assert alt.startswith("A slice of P401 with its lesion outlined, then the same slice")
-    assert "maps of AE, VAE, DAE" in alt and "SADM_res (atlas_v2) and Intensity" in alt
-    assert "and below as AE, VAE, DAE, FAE, RD, DDPM, pDDPM, cDDPM and Intensity rebuild it" in alt
+    assert "maps of AE, VAE, DAE" in alt and "SADM_res (atlas_v2) and Intensity_med" in alt
+    assert "and below as AE, VAE, DAE, FAE, RD, DDPM, pDDPM, cDDPM and Intensity_med rebuild" in alt
     assert "in the lesion with AE (100 %), the fewest with " in alt
 
 
