@@ -50,7 +50,7 @@ BASELINES = ("ae", "dae")
 
 
 KEPT = ("seconds", "peak_bytes", "finished", "device", "commit")
-"""What ``timings.json`` holds of the longest run of a notebook."""
+"""What ``timings.json`` holds of the run of a notebook that computed its stages."""
 
 
 def plan_book(parameters: Mapping[str, Any], dataset: str = "") -> list[NotebookRun]:
@@ -216,9 +216,9 @@ def run_plan(
     plan: list[NotebookRun], folder: Path, profile: str, on_processes: Any = None
 ) -> list[str]:
     """Execute the runs of ``plan`` in order; return the names of those that were reused."""
-    timings = read_timings(folder)
-    measured = {name: entry["seconds"] for name, entry in timings.items()}
     steps = [run.name for run in plan] + [SITE]
+    timings = {name: entry for name, entry in read_timings(folder).items() if name in steps}
+    measured = {name: entry["seconds"] for name, entry in timings.items()}
     left = TimeLeft(steps, {**ESTIMATES.get(profile, {}), **measured})
     stages: tuple[str, ...] = ()
     reused = []
@@ -237,9 +237,11 @@ def run_plan(
             reused.append(run.name)
             continue
         print(f"{label}: running; about {clock(left.seconds())} left for the book", flush=True)
+        before = stage_identities(folder, run.stages)
         record = _run_one(run, output, (key, stages), label, left, on_processes)
         # A run that found its stages finished says nothing about how long they take.
-        if run.name not in timings or record["seconds"] > timings[run.name]["seconds"]:
+        found = bool(before) and before == stage_identities(folder, run.stages)
+        if not found or record["seconds"] > timings.get(run.name, {"seconds": 0})["seconds"]:
             timings[run.name] = {k: record.get(k) for k in KEPT}
             write_atomic(folder / "timings.json", json.dumps(timings, indent=2))
         left.finish(run.name, record["seconds"])

@@ -74,12 +74,12 @@ class Equation:
 EQUATIONS = (
     Equation(
         "eq-affine", DATA, "from voxel to millimeters", "data.preprocess.in_mni_space",
-        "data/test_preprocess.py::test_crop_is_at_the_mni_center_only_if_the_affine_says_mni",
+        "test_equations.py::test_a_voxel_lies_where_the_affine_says",
         ((r"\mathbf{A}", "affine"),),
     ),
     Equation(
         "eq-overlap", DATA, "overlap of two masks", "data.register.dice",
-        "data/test_geometry.py::test_lesion_and_brain_survive",
+        "test_equations.py::test_overlap_by_hand",
         (("P", "one"), ("G", "two"), (r"P \cap G", "both")),
     ),
     Equation(
@@ -161,7 +161,7 @@ EQUATIONS = (
     ),
     Equation(
         "eq-ae", BASELINES, "the autoencoder", "baselines.ae.Autoencoder",
-        "baselines/test_rebuilding.py::test_a_few_steps_lower_the_loss",
+        "test_equations.py::test_loss_of_the_autoencoder_by_hand",
         (("x", "image"), (r"\mathrm{encode}", "encode"), (r"\mathrm{decode}", "decode"),
          (r"\mathcal{L}", "loss")),
     ),
@@ -170,12 +170,13 @@ EQUATIONS = (
         "baselines.vae.VariationalAutoencoder.loss",
         "baselines/test_rebuilding.py::test_kl_enters_the_loss_per_pixel",
         (("x", "image"), (r"\hat x", "rebuilt"), (r"\lambda", "kl_weight"),
-         (r"\text{pixels}", "pixels"), (r"\mu_k", "mean"), (r"\ln \sigma_k^2", "log_variance")),
+         (r"\text{pixels}", "pixels"), (r"\mathrm{KL}", "kl_divergence"), (r"\mu_k", "mean"),
+         (r"\ln \sigma_k^2", "log_variance")),
     ),
     Equation(
         "eq-dae", BASELINES, "the denoising autoencoder",
         "baselines.dae.DenoisingAutoencoder.loss",
-        "baselines/test_rebuilding.py::test_coarse_noise_has_its_strength_and_stays_in_the_brain",
+        "test_equations.py::test_loss_of_the_denoising_autoencoder_by_hand",
         (("x", "image"), (r"\mathrm{unet}", "unet"), (r"x + \varepsilon", "noised")),
     ),
     Equation(
@@ -192,8 +193,8 @@ EQUATIONS = (
     Equation(
         "eq-pii", BASELINES, "Poisson image interpolation", "baselines.pii.blend_patch",
         "baselines/test_pii.py::test_blend_has_the_interpolated_gradients_inside",
-        ((r"\alpha", "alpha"), (r"\nabla x", "own"), (r"\nabla s", "other"), ("v", "wanted"),
-         ("s", "source"), ("x'", "blended")),
+        ((r"\alpha", "alpha"), (r"\nabla x", "own"), (r"\nabla s", "other"), ("a", "kept"),
+         ("b", "taken"), ("v", "wanted"), ("s", "source"), ("x'", "blended")),
     ),
     Equation(
         "eq-draem-net", BASELINES, "the two losses of DRAEM-Net",

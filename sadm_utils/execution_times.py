@@ -29,7 +29,7 @@ def execution_table(run_dir: Path) -> str:
     """Markdown: a row for each executed notebook of a run, then the sum.
 
     A notebook that ran again and found its stages finished took seconds; what the stages took is
-    in ``timings.json``, which keeps the longer of the two, with its device, date and commit.
+    in ``timings.json``, with the device, date and commit of the run that computed them.
     """
     from sadm_utils.reference.page import markdown  # it loads the chapters, in seconds
 
@@ -49,7 +49,7 @@ def execution_table(run_dir: Path) -> str:
         return NOTHING
     if SITE in timings:
         site = timings[SITE]
-        rows.append(("these pages, the last time", *_cost(site), "", "", ""))
+        rows.append(("building these pages", *_cost(site), "", "", ""))
         total, peak = total + site["seconds"], max(peak, site.get("peak_bytes", 0))
     together = _cost({"seconds": total, "peak_bytes": peak})
     rows.append(("**together**", *together, "", "", ""))

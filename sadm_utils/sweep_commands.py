@@ -77,8 +77,6 @@ def print_results(folder: str, style: str, metrics: list[str], mixed: bool) -> N
     if style not in LAYOUTS:
         raise UserError(f"Unknown --format {style!r}: choose one of {', '.join(LAYOUTS)}.")
     found = collect(Path(folder).expanduser(), mixed)
-    there = set(found.table["metric"])
-    metrics = metrics or [m for m in ("best_dice", "dice", "auprc") if m in there]
     typer.echo(render(found.table, style, metrics, found.subjects))
     for sentence in found.sentences:
         typer.echo(sentence, err=True)

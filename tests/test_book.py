@@ -149,8 +149,13 @@ def test_runs_then_reuses_then_runs_what_is_missing(
 
     assert run_plan(plan, run_dir, "smoke") == ["01_first", "02_second-five"]
     assert "reused" in capsys.readouterr().out
+    slow = {name: {**entry, "seconds": 999.0} for name, entry in timings.items()}
+    (run_dir / "timings.json").write_text(json.dumps({**slow, "05_dropped": timings["01_first"]}))
     (run_dir / "two" / "record.json").unlink()
     assert run_plan(plan, run_dir, "smoke") == ["01_first"]
+    timings = json.loads((run_dir / "timings.json").read_text())
+    assert timings["01_first"]["seconds"] == 999.0 and "05_dropped" not in timings
+    assert timings["02_second-five"]["seconds"] < 999.0, "it made its stage again, and faster"
     # A stage made anew by another hand reaches the notebooks after it, not those before.
     (run_dir / "two" / "record.json").write_text('{"identity": "other"}')
     assert run_plan(plan, run_dir, "smoke") == ["01_first"]

@@ -5,8 +5,16 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from sadm_utils.baselines.ae import Autoencoder
+from sadm_utils.baselines.dae import DenoisingAutoencoder
+from sadm_utils.config import load_config
+from sadm_utils.data.preprocess import MNI_BRAIN_CENTER_MM, in_mni_space
+from sadm_utils.data.register import dice
+from sadm_utils.device import generator
 from sadm_utils.equations import (
     EQUATIONS,
     MARK,
@@ -74,3 +82,42 @@ def test_the_page_lists_them_all() -> None:
         assert f"{{eq}}`{equation.label}`" in page and f"`{name}` in `{file}`" in page
         assert f"`{test_file}`: *{claim}*" in page
     assert fill_equations("no mark") == "no mark"
+
+
+# Equations that no other test compares with the formula itself.
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_a_voxel_lies_where_the_affine_says(axis: int) -> None:
+    index, brain = np.array([2, 3, 4]), np.zeros((6, 6, 6), bool)
+    brain[tuple(index)] = True
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    affine[:3, 3] = np.array(MNI_BRAIN_CENTER_MM) - [1 * 2, 2 * 3, 3 * 4]
+    for off, near in ((0.0, True), (9.0, True), (11.0, False), (-9.0, True), (-11.0, False)):
+        moved = affine.copy()
+        moved[axis, 3] += off
+        assert in_mni_space(brain, moved, tolerance_mm=10.0) == near
+
+
+def test_overlap_by_hand() -> None:
+    one, two = np.array([1, 1, 1, 0, 0], bool), np.array([0, 1, 1, 1, 1], bool)
+    assert dice(one, two) == pytest.approx(2 * 2 / (3 + 4))
+    assert dice(one, one) == 1 and dice(one, ~one) == 0
+
+
+def test_loss_of_the_autoencoder_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_config("smoke")
+    method, image = Autoencoder(config), torch.rand(2, 1, *config.slice_shape)
+    monkeypatch.setattr(method.encode, "forward", lambda x: x + 1)
+    monkeypatch.setattr(method.decode, "forward", lambda z: z - 1.25)
+    assert float(method.loss({"image": image}, generator(0))) == pytest.approx(0.25, rel=1e-4)
+
+
+def test_loss_of_the_denoising_autoencoder_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, seen = load_config("smoke"), []
+    method, image = DenoisingAutoencoder(config), torch.rand(2, 1, *config.slice_shape)
+    monkeypatch.setattr(method.unet, "forward", lambda _, x: seen.append(x) or image - 0.5)
+    batch = {"image": image, "mask": torch.ones_like(image)}
+    assert float(method.loss(batch, generator(3))) == pytest.approx(0.5**2, rel=1e-4)
+    assert torch.equal(seen[0], method.corrupt(image, batch["mask"], generator(3)))
+    assert not torch.equal(seen[0], image)

@@ -19,7 +19,8 @@ def _normalize(
     """
     batch, channels, height, width = x.shape
     pixels = height * width
-    slow = x.dtype != torch.float32 and pixels < FEW_PIXELS and bool(channels // groups % LANES)
+    mixed = x.dtype in (torch.bfloat16, torch.float16) and weight.dtype == torch.float32
+    slow = mixed and pixels < FEW_PIXELS and bool(channels // groups % LANES)
     y, mean, inverse_std = torch.native_group_norm(
         x.float() if slow else x, weight, bias, batch, channels, pixels, groups, eps
     )
@@ -99,10 +100,11 @@ class _ChannelsLastNorm(torch.autograd.Function):
 
 
 class GroupNorm(nn.GroupNorm):
-    """`torch.nn.GroupNorm`, with the same values and parameters, but faster to train on a CPU.
+    """`torch.nn.GroupNorm`, with the same values and parameters, but faster on a CPU.
 
     For channels-last images on a CPU, PyTorch 2.13's own gradient takes up to nine times as long,
-    half of a training step. Elsewhere this is PyTorch's layer.
+    half of a training step, and small images have another way (``_normalize``). Elsewhere this is
+    PyTorch's layer.
     """
 
     def forward(self, x: Tensor) -> Tensor:

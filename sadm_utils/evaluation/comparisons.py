@@ -11,7 +11,7 @@ dozen subjects only clear differences can be told from it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import product
 from typing import Any
@@ -138,6 +138,21 @@ def compare_rows(
     return table
 
 
+def noisy_rows(
+    subjects: pd.DataFrame, test_set: str, metric: str, **options: Any
+) -> set[tuple[str, str]]:
+    """(method, annotations) of the rows that cannot be told from the best of :func:`compare_rows`.
+
+    Empty if no row has a value, as with lesions of a size that no subject has.
+    """
+    chosen = subjects[(subjects["test_set"] == test_set) & (subjects["metric"] == metric)]
+    if chosen["value"].isna().all():
+        return set()
+    rows = compare_rows(chosen, test_set, metric, **options)
+    rows = rows[rows["noise"]]
+    return set(zip(rows["method"], rows["annotations"], strict=True))
+
+
 def rank_rows(subjects: pd.DataFrame, test_set: str, metric: str = "best_dice") -> pd.Series:
     """Mean of each row of a test set over its subjects, best first; arguments as above.
 
@@ -197,13 +212,8 @@ def mark_noise(
     for test_set in dict.fromkeys(subjects["test_set"]):
         title = f"{test_set} {METRIC_NAMES.get(metric, metric)}"
         if title in result:
-            noise = _noise(compare_rows(subjects, test_set, metric, **options))
+            noise = noisy_rows(subjects, test_set, metric, **options)
             keys = zip(table["method"], table["annotations"].replace(NOTHING, ""), strict=True)
-            marks = [f" {mark}" if noise.get(key) else "" for key in keys]
+            marks = [f" {mark}" if key in noise else "" for key in keys]
             result[title] = [cell + end for cell, end in zip(table[title], marks, strict=True)]
     return result
-
-
-def _noise(comparison: pd.DataFrame) -> Mapping[tuple[str, str], bool]:
-    keys = zip(comparison["method"], comparison["annotations"], strict=True)
-    return dict(zip(keys, comparison["noise"], strict=True))

@@ -168,7 +168,7 @@ def values_of(
 
 
 def size_words(subjects: pd.DataFrame, sizes: pd.Series, test_set: str, row: Row) -> str:
-    """One sentence: how much better a method is on the larger half of a set's lesions.
+    """One sentence: how a method does on the subjects with more lesion, and on the other half.
 
     ``sizes`` maps subjects to the volume of their lesions in ml.
     """
@@ -180,10 +180,10 @@ def size_words(subjects: pd.DataFrame, sizes: pd.Series, test_set: str, row: Row
     small = sizes <= sizes.median()
     small_mean, large_mean = (100 * values[part].mean() for part in (small, ~small))
     if np.isnan(large_mean):
-        return f"All lesions of {test_set} are of one size."
+        return f"All subjects of {test_set} have as much lesion."
     return (
-        f"{test_set}: ⌈Dice⌉ {large_mean:.0f} on the larger half of the lesions, {small_mean:.0f} "
-        f"on the smaller one (up to {sizes.median():.1f} ml)."
+        f"{test_set}: ⌈Dice⌉ {large_mean:.0f} on the half of the subjects with more lesion, "
+        f"{small_mean:.0f} on the other half (up to {sizes.median():.1f} ml)."
     )
 
 

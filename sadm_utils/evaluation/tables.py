@@ -140,7 +140,7 @@ def to_text(table: pd.DataFrame) -> str:
 def to_markdown(table: pd.DataFrame) -> str:
     """Write a table of strings as Markdown; text columns left, numbers right."""
     columns = [str(column) for column in table.columns]
-    rule = [":--" if column in ("method", "annotations") else "--:" for column in columns]
+    rule = [":--" if c.startswith(("method", "annotations")) else "--:" for c in columns]
     lines = [columns, rule, *table.astype(str).values.tolist()]
     return "\n".join(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in x)} |" for x in lines)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from sadm_utils.evaluation.scoring import VolumeMaps
 from sadm_utils.failures.damage import DAMAGES, INTACT
 from sadm_utils.failures.stage import PLAIN, Broken
 from sadm_utils.predict.finished import METHOD
@@ -32,13 +33,14 @@ def before_and_after(
     kind
         ``healthy`` or ``sick``; the lesion of the sick is outlined.
     axis
-        Which way to cut: 2 is axial, 0 is from the side.
+        Which way to cut: 2 is axial, 0 is from the side. The slice is that of `_cut`.
     """
     names = ["intact", *damages]
     limit = broken.thresholds[METHOD]
     cases = {name: broken.maps(name, kind) for name in names}
     top = score_limit(broken.score(cases["intact"]), limit)
-    k = _cut(cases["intact"], axis)
+    marked = [(broken.score(maps) >= limit) & (maps.mask > 0) for maps in cases.values()]
+    k = _cut(cases["intact"], marked[1:], axis)
     shape = np.delete(cases["intact"].image.shape, axis)
     size = (3 * panel, len(names) * (panel * shape[1] / shape[0] + 0.25))
     figure, axes = new_figure(len(names), 3, size)
@@ -56,7 +58,8 @@ def before_and_after(
         if seg.any():
             row[0].contour(seg.T, levels=[0.5], colors=CONTOUR, linewidths=1.2)
         row[0].set_title(DAMAGES[name].short)
-        row[2].set_title(f"marked: {_marked(broken, name, kind):.1f} ml")
+        ml = _marked(broken, name, kind)
+        row[2].set_title(f"marked: {ml:,.0f} ml" if ml >= 100 else f"marked: {ml:.1f} ml")
     axes[0, 1].set_title("reconstruction")
     return figure
 
@@ -148,10 +151,19 @@ def _marked(broken: Broken, damage: str, kind: str) -> float:
     return float(rows.loc[chosen, "marked_ml"].iloc[0])
 
 
-def _cut(maps, axis: int) -> int:
-    """The slice with most lesion, else the middle of the brain."""
+def _cut(maps: VolumeMaps, marked: Sequence[np.ndarray], axis: int) -> int:
+    """The slice with most lesion, else where most damages mark something, else the middle.
+
+    Among slices with as many damages, the one with most of each: in shares of its fullest slice.
+    """
     if axis == 2 and maps.seg.any():
         return largest_slice(maps.seg)
-    filled = np.flatnonzero(maps.mask.any(axis=tuple(a for a in range(3) if a != axis)))
+    others = tuple(a for a in range(3) if a != axis)
+    counts = [volume.sum(axis=others) for volume in marked if volume.any()]
+    if counts:
+        seen = sum(count > 0 for count in counts)
+        shares = sum(count / count.max() for count in counts)
+        return int(np.argmax(np.where(seen == seen.max(), shares, -1)))
+    filled = np.flatnonzero(maps.mask.any(axis=others))
     share = 0.6 if axis == 2 else 0.45
     return int(filled[0] + share * (filled[-1] - filled[0])) if filled.size else 0

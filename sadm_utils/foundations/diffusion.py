@@ -88,6 +88,9 @@ def draw_schedule() -> Drawn:
 def draw_hiding() -> Drawn:
     """The tumor under two kinds of noise of one strength, and both blurred."""
     x, _, lesion = sick_slice()
+    p = pair()
+    inside = p.mask[*window(p.mask), largest_slice(p.seg)] > 0
+    clean = ndimage.gaussian_filter(x, 1.5)[inside]
     figure, axes = new_figure(2, 2, (4.6, 5.6))
     contrasts = []
     for row, kind in zip(axes, ("Gaussian", "simplex"), strict=True):
@@ -97,11 +100,12 @@ def draw_hiding() -> Drawn:
         soft = ndimage.gaussian_filter(mixed, 1.5)
         _slice(row[0], mixed, kind, lesion)
         _slice(row[1], soft, "blurred", lesion)
-        contrasts.append(np.corrcoef(soft.ravel(), ndimage.gaussian_filter(x, 1.5).ravel())[0, 1])
+        contrasts.append(np.corrcoef(soft[inside], clean)[0, 1])
     return figure, (
         "The tumor (outlined) at t = 500, under two kinds of noise of the same strength. Blurring "
-        "removes Gaussian noise. With the blurred slice without noise, the blurred Gaussian "
-        f"mixture has a correlation of {contrasts[0]:.2f}, the simplex mixture {contrasts[1]:.2f}."
+        "removes most Gaussian noise. With the blurred slice without noise, the blurred Gaussian "
+        f"mixture has a correlation of {contrasts[0]:.2f} inside the brain, the simplex mixture "
+        f"{contrasts[1]:.2f}."
     )
 
 
@@ -110,13 +114,13 @@ def draw_painter() -> Drawn:
     """What a perfect painter would make of the noised slice, and what is left over."""
     x, twin, lesion = sick_slice()
     figure, axes = new_figure(2, 2, (4.6, 5.6))
-    _slice(axes[0, 0], x, "x")
-    _slice(axes[0, 1], noised(x, 500, field(x.shape)), "x_t, noised")
-    _slice(axes[1, 0], twin, "x̂, painted")
+    _slice(axes[0, 0], x, "$x$")
+    _slice(axes[0, 1], noised(x, 500, field(x.shape)), "$x_t$, noised")
+    _slice(axes[1, 0], twin, r"$\hat x$, painted")
     reach = np.abs(x - twin).max()
     axes[1, 1].imshow((x - twin).T, origin="lower", cmap="coolwarm", vmin=-reach, vmax=reach)
     axes[1, 1].contour((lesion > 0).T, levels=[0.5], colors="black", linewidths=1)
-    axes[1, 1].set(xticks=[], yticks=[], title="x − x̂, left over")
+    axes[1, 1].set(xticks=[], yticks=[], title=r"$x - \hat x$, left over")
     axes[1, 1].spines[:].set_visible(False)
     return figure, (
         "The idea, with a painter who never errs: below left is the *healthy twin*, the same "
@@ -135,14 +139,15 @@ def draw_forgotten() -> Drawn:
     noise = field(slices[0].shape, draw=5)
     figure, axes = new_figure(2, 3, (5.2, 4.6))
     for row, x in zip(axes, slices, strict=True):
-        _slice(row[0], x, "x")
+        _slice(row[0], x, "$x$")
         for ax, step in zip(row[1:], (250, 750), strict=True):
             _slice(ax, noised(x, step, noise), f"t = {step}")
     left = 100 * rates()[0][749]
     return figure, (
         "Two slices of one healthy brain, 48 mm apart, under the same noise. At t = 750 their "
-        f"difference is down to {left:.0f} % (the factor √ᾱ): the outline can still be guessed, "
-        "folds and brightness cannot. The condition says what the noise has hidden."
+        f"difference is down to {left:.0f} % (the factor √ᾱ): the outline, and with it roughly the "
+        "height, can still be guessed; folds and brightness cannot. The condition says what the "
+        "noise has hidden."
     )
 
 

@@ -42,16 +42,16 @@ def draw_convolution() -> Drawn:
     p = pair(voxel_mm=2.0)
     x = p.image[*window(p.mask), largest_slice(p.seg)]
     figure, axes = new_figure(1, 3, (5.4, 2.4))
-    _bare(axes[0, 0], x, "x", (0, 1))
+    _bare(axes[0, 0], x, "$x$", (0, 1))
     for ax, (name, weights) in zip(axes[0, 1:], FILTERS.items(), strict=True):
         # x runs along the first axis of a slice, so the filter is turned to match the picture.
         result = ndimage.correlate(x, weights.T[:, ::-1])
         reach = np.abs(result).max()
         _bare(ax, result, name, (0, 1) if name == "blur" else (-reach, reach))
     return figure, (
-        "A *convolution* lays a small filter of weights over every pixel and adds up what is under "
-        "it. Nine equal weights blur. Positive weights on the left and negative ones on the right "
-        "show vertical edges. A network learns the weights."
+        "A *convolution* lays a small filter of weights over every pixel, multiplies what is under "
+        "it by the weights and adds up. Nine equal weights blur. Positive weights on the left and "
+        "negative ones on the right show vertical edges. A network learns the weights."
     )
 
 
@@ -69,7 +69,7 @@ def draw_networks() -> Drawn:
             ax.add_patch(FancyArrowPatch(*across, arrowstyle="->", mutation_scale=10, color="0.5"))
         _box(ax, 6.6 + step * 1.1, height, PALETTE[0])
     ax.add_patch(Rectangle((10.1, -0.7), 0.16, 1.4, color=PALETTE[2]))
-    ax.text(10.4, 0, "c", va="center")
+    ax.text(10.4, 0, "$c$", va="center")
     ax.text(2.45, -1.75, "U-Net: to an image", ha="center")
     ax.text(8.5, -1.75, "encoder: to a vector", ha="center")
     ax.set(xlim=(-0.3, 10.9), ylim=(-2.1, 1.6))
@@ -77,7 +77,7 @@ def draw_networks() -> Drawn:
     return figure, (
         "Each box is the image at one resolution, with many *channels*. On the way down (blue) it "
         "gets smaller and knows more of its surroundings. On the way up (orange) it gets large "
-        "again; gray arrows hand over the details."
+        "again; gray arrows hand over the details. Green: the short vector c."
     )
 
 
@@ -99,7 +99,8 @@ def draw_threshold() -> Drawn:
             layer[where] = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)] + [0.85]
             ax.imshow(layer.transpose(1, 0, 2), origin="lower")
     return figure, (
-        "One map, three thresholds τ. Blue is hit (TP), orange a false alarm (FP), yellow is "
+        "One map at three thresholds τ: the smoothed difference between a phantom and its healthy "
+        "twin, so no network is involved. Blue is hit (TP), orange a false alarm (FP), yellow is "
         "missed (FN). The numbers are of the whole volume."
     )
 
@@ -149,9 +150,10 @@ def draw_peeking() -> Drawn:
     peeked = np.mean([best_dice(*case(i)[:2])[0] for i in TEST])
     honest = np.mean([curves[i][common] for i in TEST])
     return figure, (
-        f"A curve for each of {len(TEST)} test subjects. Dots: the best threshold of each, found "
-        f"with the truth; their mean is ⌈Dice⌉ {100 * peeked:.0f} %. Dashed: one threshold, found "
-        f"on {len(VALIDATION)} other subjects; with it the mean Dice is {100 * honest:.0f} %."
+        f"A curve for each of {len(TEST)} phantoms with a tumor, with maps made in the same way. "
+        "Dots: the best threshold of each, found with the truth; their mean is ⌈Dice⌉ "
+        f"{100 * peeked:.0f} %. Dashed: one threshold, found on {len(VALIDATION)} others; with it "
+        f"the mean Dice is {100 * honest:.0f} %."
     )
 
 

@@ -56,10 +56,10 @@ def draw_voxels() -> Drawn:
         k, (wx, wy) = int(round((height - p.affine[2, 3]) / size)), window(p.mask, 1)
         _gray(ax, p.image[wx, wy, k], f"{size:g} mm")
         ax.contour(p.seg[wx, wy, k].T, levels=[0.5], colors=CONTOUR, linewidths=1.2)
-        words.append(f"{int(p.seg.sum()):,} voxels of {size:g} mm")
+        words.append(f"{int(p.seg.sum()):,}\u00a0voxels of {size:g}\u00a0mm")
     volume = fine.seg.sum() * SIZES_MM[0] ** 3 / 1000
     return figure, (
-        f"One tumor of {volume:.0f} ml (outlined) is {', '.join(words[:-1])} or {words[-1]}. "
+        f"One tumor of {volume:.0f}\u00a0ml (outlined) is {', '.join(words[:-1])} or {words[-1]}. "
         "2 mm is the paper's size, 3 mm that of the demo."
     )
 
@@ -82,11 +82,11 @@ def draw_orientation() -> Drawn:
     high = (subject.affine @ [*np.array(subject.image.shape) - 0.5, 1])[:2]
     extent = (low[0], high[0], low[1], high[1])
     axes[0, 1].imshow(subject.image[:, :, k].T, origin="lower", cmap="gray", extent=extent)
-    axes[0, 1].set(title="by its affine: RAS, MNI", xlabel="x in mm", ylabel="y in mm")
+    axes[0, 1].set(title="registered: RAS, MNI", xlabel="x in mm", ylabel="y in mm")
     return figure, (
         f"The same head. Left, the numbers in the order of the file: its axes point to {codes}, so "
-        "the face looks down, and left and right are swapped. Right, the head where its affine "
-        "puts it, after registration: x grows to the right, y to the front."
+        "the face looks down, and left and right are swapped. Right, the same head after "
+        "registration (next section), drawn in millimeters: x grows to the right, y to the front."
     )
 
 
@@ -105,8 +105,9 @@ def draw_registration() -> Drawn:
         _gray(ax, volume[middle], title)
         ax.contour(outline.T, levels=[0.5], colors=CONTOUR, linewidths=1.2)
     return figure, (
-        "A head that nods, from the side, with the outline of where it belongs. *Registration* "
-        "turns, moves and stretches it until it fits."
+        "A head that nods, from the side, with the outline of where it belongs: for this picture, "
+        "the right head was turned and shifted. *Registration* turns, moves and stretches a head "
+        "until it fits."
     )
 
 

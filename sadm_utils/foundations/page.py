@@ -44,13 +44,13 @@ FIGURES: dict[str, Picture] = {
     ),
     "orientation": Picture(
         mri.draw_orientation,
-        "Left, a slice of a scanner's array: the head lies upside down. Right, the same head with "
-        "axes in millimeters, the front up.",
+        "Left, a slice of a scanner's array: the head lies upside down. Right, the same head after "
+        "registration with axes in millimeters, the front up.",
     ),
     "registration": Picture(
         mri.draw_registration,
-        "The head from the side, with the template's outline: before registration it nods out of "
-        "the outline, after it both agree.",
+        "The head from the side, with the outline of where it belongs: before registration it "
+        "nods out of the outline, after it both agree.",
     ),
     "units": Picture(
         mri.draw_units,
@@ -71,7 +71,7 @@ FIGURES: dict[str, Picture] = {
     "threshold": Picture(
         metrics.draw_threshold,
         "One anomaly map cut at three thresholds. A low one marks the lesion and much else, a high "
-        "one misses half of the lesion.",
+        "one misses nearly all of it.",
     ),
     "curves": Picture(
         metrics.draw_curves,
@@ -85,8 +85,8 @@ FIGURES: dict[str, Picture] = {
     ),
     "forward": Picture(
         diffusion.draw_forward,
-        "A slice with a tumor under more and more simplex noise; at step 500 the outline of the "
-        "brain is left, at step 1000 nothing.",
+        "A slice with a tumor under more and more simplex noise; at step 500 the folds fade, at "
+        "step 750 little more than the outline of the brain is left, at step 1000 nothing.",
     ),
     "schedule": Picture(
         diffusion.draw_schedule,

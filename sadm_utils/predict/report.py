@@ -92,8 +92,10 @@ def summary(record: dict[str, Any]) -> str:
     """The result in a few sentences."""
     numbers, brain = record["numbers"], record["brain"]
     share = min(brain["examined_ml"] / max(brain["volume_ml"], 1e-9), 1.0)
+    source = record["annotations"]
+    lesions = "synthetic anomalies" if source == "draem" else "annotated lesions"
     text = (
-        f"{record['method']}, trained with the annotations {record['annotations']}, scored "
+        f"{record['method']}, trained on {lesions} ({source}), scored "
         f"{brain['examined_ml']:.0f} ml of brain ({100 * share:.0f} % of it; the rest lies outside "
         "of the models' field of view). "
     )
@@ -209,7 +211,7 @@ def _native_figure(prediction: Prediction, record: dict[str, Any]) -> str:
         figure,
         f"Sagittal, coronal and axial plane of the unregistered scan through the {where}, with the "
         "anomaly score as a color overlay.",
-        f"Voxels of the scan itself, through the {where} (crossed lines, voxel "
+        f"Voxels of the scan itself, through the {where} (white lines, voxel "
         f"{', '.join(str(int(v)) for v in peak)} of the file); axes turned to front and top.",
     )
 
@@ -218,7 +220,7 @@ def _regions(record: dict[str, Any]) -> str:
     regions = record["numbers"].get("largest_regions")
     if not regions:
         return ""
-    lines = ["<tr><th>ml</th><th>highest score</th><th>center in the scan (mm)</th>"
+    lines = ["<tr><th>volume (ml)</th><th>highest score</th><th>center in the scan (mm)</th>"
              "<th>center in MNI space (mm)</th></tr>"]
     for region in regions:
         centers = [", ".join(f"{v:.0f}" for v in region[k]) for k in ("center_mm", "center_mni_mm")]

@@ -1,7 +1,7 @@
 """Every choice in which paper, released code and this book are compared: the page's first table.
 
 What the book does is written with the settings of the profile ``paper``, e.g. ``{cddpm.width}``, so
-that the table cannot fall behind the code. Each choice names the test that proves it.
+that the table cannot fall behind the code. Each choice names the test that checks it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ from sadm_utils.config import Config, flatten, to_dict
 
 @dataclass(frozen=True)
 class Choice:
-    """One row. ``book`` may hold settings in braces; ``test`` is a pytest node."""
+    """One row; ``test`` is a pytest node.
+
+    ``book`` may hold settings in braces, those that are on or off with a text for both:
+    ``{draem.brain_only?inside the brain only:anywhere}``.
+    """
 
     topic: str
     paper: str
@@ -26,7 +30,12 @@ class Choice:
     def row(self, config: Config) -> list[str]:
         """The five cells, with the settings of ``config`` filled in."""
         flat = flatten(to_dict(config))
-        book = re.sub(r"\{([\w.]+)\}", lambda match: _show(flat[match[1]]), self.book)
+
+        def fill(match: re.Match[str]) -> str:
+            key, on, off = match.groups()
+            return _show(flat[key]) if on is None else on if flat[key] else off
+
+        book = re.sub(r"\{([\w.]+)(?:\?([^:}]*):([^}]*))?\}", fill, self.book)
         # A browser breaks the long name behind these. The break before the dot keeps "linkify"
         # from taking "name.py" for an address.
         test = re.sub(r"(/|::|_|(?=\.py))", r"\1<wbr>", self.test)
@@ -35,8 +44,6 @@ class Choice:
 
 
 def _show(value: object) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return f"{value:,}" if isinstance(value, int) else f"{value:g}"
@@ -68,7 +75,8 @@ CHOICES = (
     ),
     Choice(
         "Area of an anomaly", "in the image", "anywhere, mostly in the background",
-        "in the brain only: {draem.brain_only}", "an anomaly outside the brain teaches nothing",
+        "{draem.brain_only?inside the brain only:anywhere}",
+        "an anomaly outside the brain teaches nothing",
         "tests/draem/test_synthesis.py"
         "::test_anomalies_stay_in_the_brain_and_the_mask_tells_what_changed",
     ),
@@ -109,7 +117,7 @@ CHOICES = (
     ),
     Choice(
         "Noise", "simplex", "one field for a whole batch, rounded to 16 bits",
-        "shared over the batch: {cddpm.noise_shared}; 32 bits",
+        "{cddpm.noise_shared?one field for a whole batch:a field for each image}, 32 bits",
         "images of a batch are independent draws",
         "tests/cddpm/test_simplex.py::test_images_get_different_fields_unless_shared",
     ),
@@ -146,7 +154,8 @@ CHOICES = (
     ),
     Choice(
         "Diffusion model in stage II", "frozen", "its batch norm and stochastic depth go on",
-        "frozen: {sadm.frozen_encoder}", "frozen means frozen",
+        "{sadm.frozen_encoder?frozen, with its batch norm:its batch norm goes on}",
+        "frozen means frozen",
         "tests/sadm/test_frozen.py::test_switch_decides_whether_the_encoder_drifts",
     ),
     Choice(
@@ -160,8 +169,8 @@ CHOICES = (
         "tests/test_stages.py::test_recorded_error_is_that_of_the_kept_weights",
     ),
     Choice(
-        "Data range of SSIM", NOT_SAID, "the larger one of the two volumes",
-        "{evaluation.ssim_range}, where 0 is the larger one of the two volumes", SAME,
+        "Data range of SSIM", NOT_SAID, "the larger range of the two volumes",
+        "the larger range of the two volumes (setting {evaluation.ssim_range})", SAME,
         "tests/evaluation/test_anomaly_map.py::test_the_data_range_may_be_fixed",
     ),
     Choice(

@@ -98,7 +98,7 @@ def residual_dice(case: Case) -> tuple[float, float]:
 
 DEFECTS = (
     Defect(
-        "Confusion matrix", "specificity from permuted counts, 0 for a perfect map",
+        "Specificity", "from permuted counts, 0 for a perfect map",
         "TN / (TN + FP)", "%", specificity,
     ),
     Defect(

@@ -22,7 +22,7 @@ def fill_page(text: str, run_dir: Path) -> str:
 
 def choices_table() -> str:
     """Markdown of :data:`~sadm_utils.reference.choices.CHOICES`, with the paper's settings."""
-    head = ("choice", "paper", "released code", "this book", "why, and the test that proves it")
+    head = ("choice", "paper", "released code", "this book", "why, and the test that checks it")
     return markdown(head, (choice.row(Config()) for choice in CHOICES))
 
 
@@ -39,8 +39,9 @@ def defects_table(run_dir: Path) -> str:
     counted = markdown(("rule", "released code", "this book", "size"), COUNTED)
     count = sum(case.seg.any() for case in cases)
     return (
-        f"{markdown(head, rows)}\n\nMeans over {count} test subjects of this run; *difference* is "
-        f"the mean over subjects of its size.\n\nSome defects are not rules on maps:\n\n{counted}"
+        f"{markdown(head, rows)}\n\nMeans over {count} test subjects of this run, the first two "
+        "of each test set; *difference* is the mean over subjects of |corrected − released|.\n\n"
+        f"Some defects are not rules on maps:\n\n{counted}"
     )
 
 

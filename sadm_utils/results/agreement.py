@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from sadm_utils.results.measured import RESAMPLES, Measured, difference, verdict
 from sadm_utils.results.paper import OWN_SET, Row, paper_rows, paper_values
 
-CHAMPION = "SADM_res"
+CHAMPION, OWN = "SADM_res", ("SADM", "SADM_res")
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,12 @@ def _spearman(drawn: np.ndarray, other: list[float]) -> np.ndarray:
 
 
 def comparable(source: str) -> list[Row]:
-    """Rows that learned from no annotated lesions, or from those of ``source`` as SADM_res did."""
+    """Other methods that learned from no annotated lesions, or from those of ``source``.
+
+    SADM without the residual, or trained on other lesions, is no other method.
+    """
     free = ("", "pii", "draem", source)
-    return [row for row in paper_rows() if row[1] in free and row != (CHAMPION, source)]
+    return [row for row in paper_rows() if row[1] in free and row[0] not in OWN]
 
 
 def paper_rivals(source: str, test_set: str, metric: str) -> list[Rival]:

@@ -15,6 +15,8 @@ from sadm_utils.results.paper import OWN_SET, Row
 from sadm_utils.results.study import ALL_SETS, UNSUPERVISED, Study
 
 METHODS = ("Unet", "Unet_res", "SADM", "SADM_res")
+NETWORK, SUM = "Unet_res", "SADM_res"
+"""The same network without and with the map of the reconstruction."""
 SOURCES = ("brats21", "atlas_v2")
 FIGURE = "study_annotations.png"
 ALT = "Dice over the number of annotated subjects for {methods}, cDDPM as a level; panels: {pairs}."
@@ -45,23 +47,35 @@ def annotation_table(study: Study, sweep: Measured) -> str:
     """Markdown: a line for each pair and method, a column for each number of subjects."""
     cells = sweep.cells(METRIC)
     lines = [
-        [title, method, *(words.percent(cells.get((v, (method, source), test_set)), runs=False)
-                          for v in study.variants)]
+        [f"{method}, {title}",
+         *(words.held(words.percent(cells.get((v, (method, source), test_set)), runs=False))
+           for v in study.variants)]
         for source, test_set, title in pairs_of()
         for method in METHODS
     ]  # fmt: skip
-    return markdown(("trained → tested", "method", *study.variants.values()), lines)
+    return markdown(("method, trained → tested", *study.variants.values()), lines)
 
 
 def found(study: Study, sweep: Measured) -> str:
-    """What was found, by rule: for each pair the gain over the axis, and what is enough."""
+    """What was found, by rule: for each pair the gain over the axis, and what the map adds."""
     lines = []
     for source, test_set, title in pairs_of():
         values = sweep.values(METRIC, test_set)
-        for method in ("Unet", "SADM_res"):
+        for method in (NETWORK, SUM):
             line = _method_words(study, values, (method, source))
             lines.append(f"- {title}, {method}: {line}")
+        lines.append(f"- {title}, {SUM} against {NETWORK}: {_map_words(study, values, source)}")
     return "**Found.** Paired differences in ⌈Dice⌉:\n\n" + "\n".join(lines)
+
+
+def _map_words(study: Study, values: pd.DataFrame, source: str) -> str:
+    """What adding the reconstruction map changes, for each number of subjects."""
+    parts = []
+    for variant, label in study.variants.items():
+        gap = difference(values, (variant, SUM, source), (variant, NETWORK, source))
+        if gap is not None:
+            parts.append(f"{words.points(gap)} with {label}{_noise(gap)}")
+    return f"{words.listed(parts)}." if parts else "not run."
 
 
 def _method_words(study: Study, values: pd.DataFrame, row: Row) -> str:
@@ -75,13 +89,16 @@ def _method_words(study: Study, values: pd.DataFrame, row: Row) -> str:
     text = f"all against {label[first]}: {words.points(gain)} points{_noise(gain)}"
     enough = next((v for v in variants if not _below_all(study, values, row, v)), study.base)
     if enough == study.base:
-        text += f"; even {label[variants[-2]]} are below all by more than noise"
+        text += f"; even {label[variants[-2]]} subjects are below all by more than noise"
     else:
         text += f"; from {label[enough]} on, what is missing to all is within noise"
     sides = {v: _against_reconstruction(values, row, v) for v in variants}
     above, below = ([label[v] for v in variants if sides[v] == side] for side in (1, -1))
-    text += f"; above cDDPM by more than noise with {words.listed(above) if above else 'none'}"
-    return f"{text}, below with {words.listed(below)}." if below else f"{text}."
+    if above:
+        text += f"; above cDDPM by more than noise with {words.listed(above)}"
+    else:
+        text += "; never above cDDPM by more than noise"
+    return f"{text}, below it with {words.listed(below)}." if below else f"{text}."
 
 
 def _noise(gap: Interval) -> str:

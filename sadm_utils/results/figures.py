@@ -51,7 +51,7 @@ def beta_panels(
             mean = found.groupby("beta")["best_dice"].mean()
             _line(ax, mean, color=PALETTE[0], style="-", marker="o", label="this book")
         ax.set(title=f"{source} → {test_set}", ylim=(0, None))
-        ax.set_xticks([0, 0.5, 1], [f"0\n{PARTS_OF_THE_CURVE[0]}", "β = .5", "1\ncDDPM"])
+        ax.set_xticks([0, 0.5, 1], [f"0\n{PARTS_OF_THE_CURVE[0]}", "β = 0.5", "1\ncDDPM"])
         ax.tick_params(labelbottom=True)
     for ax in axes.flat[len(pairs) :]:
         ax.set_axis_off()
@@ -150,7 +150,7 @@ def variant_panels(
             found = [cells.get((v, row, test_set)) for v in variants]
             shift = 0.5 * ((number + 0.5) / len(rows) - 0.5)
             _points(ax, places + shift, found, number, row_name(row), across=True)
-        ax.set(title=title, xlabel="⌈Dice⌉ in %", xlim=(0, None))
+        ax.set(title=f"{test_set} ({title})", xlabel="⌈Dice⌉ in %", xlim=(0, None))
     axes[0, 0].set_yticks(places, list(variants.values()))
     axes[0, 0].set_ylim(len(variants) - 0.5, -0.5)
     _legend(figure, axes)
@@ -212,15 +212,16 @@ def paper_against_here(
         ax.plot([0, top], [0, top], color=PAPER, linewidth=0.8, linestyle=":")
         ax.set(title=title, xlabel="paper, ⌈Dice⌉ in %", xlim=(0, None), ylim=(0, None))
     axes[0, 0].set_ylabel("this book, ⌈Dice⌉ in %")
-    _legend(figure, axes)
+    _legend(figure, axes, "trained on")
     return figure
 
 
-def _legend(figure: Figure, axes: Any) -> None:
+def _legend(figure: Figure, axes: Any, title: str | None = None) -> None:
     """One legend for all panels, above them."""
     named: dict[str, Any] = {}
     for ax in np.ravel(axes):
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             named.setdefault(label, handle)
     if named:
-        figure.legend(named.values(), named.keys(), loc="outside upper left", ncols=COLUMNS)
+        figure.legend(named.values(), named.keys(), loc="outside upper left", ncols=COLUMNS,
+                      title=title)  # fmt: skip

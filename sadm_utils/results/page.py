@@ -53,7 +53,7 @@ def fill_results(text: str, folder: Path) -> str:
     parts = {
         "made": made_words(sweep),
         "cells": cells_section(sweep, folder),
-        "further": further_section(sweep),
+        "further": further_section(sweep) or NOTHING_YET["further"],
         "pictures": pictures_section(sweep.pictures, folder),
         "correlation": correlation_table(sweep),
         "orderings": orderings_section(sweep),
@@ -80,9 +80,10 @@ def made_words(sweep: Measured) -> str:
 def cost_table(cost: Mapping[str, Mapping[str, float]]) -> str:
     """Markdown: how often each notebook ran, and what a run took."""
     lines = [
-        (name, str(one["points"]), duration(one["mean_seconds"]), gigabytes(one["peak_bytes"]))
+        (name.replace("_", " "), str(one["points"]), duration(one["mean_seconds"]),
+         gigabytes(one["peak_bytes"]))
         for name, one in cost.items()
-    ]
+    ]  # fmt: skip
     return markdown(("notebook", "runs", "time of a run", "peak memory"), lines)
 
 
@@ -116,6 +117,7 @@ def orderings_section(sweep: Measured) -> str:
     parts = [tally_table(judged)]
     for title, pairs in families.items():
         parts += [f"### {title}", family_table(pairs, judged[title])]
+    parts.append("A minus: the first row is below the second. *Holds*: as it is in the paper.")
     every = judged[f"All pairs of rows, {METRIC_NAMES['best_dice']}"]
     against = [one for one in every if one.verdict == orderings.REVERSED]
     if against:
@@ -126,13 +128,13 @@ def orderings_section(sweep: Measured) -> str:
 
 def tally_table(judged: dict[str, list[Judged]]) -> str:
     """Markdown: how many orderings hold, by family and test set."""
-    head = ("orderings of the paper", "test set", "in all", *orderings.VERDICTS)
+    head = ("orderings of the paper", "in all", *orderings.VERDICTS)
     lines = []
     for title, found in judged.items():
         for test_set, name in TEST_SETS.items():
             part = [one for one in found if one.pair.test_set == test_set]
             counts = tally(part)
-            lines.append([title, name, str(len(part)), *map(str, counts.values())])
+            lines.append([f"{title}, {name}", str(len(part)), *map(str, counts.values())])
     return markdown(head, lines)
 
 
@@ -148,9 +150,9 @@ def family_table(pairs: Sequence[Pair], judged: Sequence[Judged]) -> str:
         line[pair.test_set] = _verdict_cell(by_pair.get(pair))
     if all(len(line) == 1 for line in lines.values()):  # else a table of dashes
         return markdown(
-            ("difference", "tested on", "verdict"),
+            ("difference", "verdict"),
             (
-                [f"{row_name(a)} − {row_name(b)}", TEST_SETS[name], cell]
+                [f"{row_name(a)} − {row_name(b)}, {TEST_SETS[name]}", cell]
                 for (a, b), line in lines.items()
                 for name, cell in line.items()
             ),
@@ -168,18 +170,17 @@ def _verdict_cell(one: Judged | None) -> str:
     if one is None:
         return "no order in the paper"
     here = "" if one.here is None else f": {words.points(one.here)}"
-    return f"**{one.verdict}**{here} (paper {100 * one.paper:+.1f})"
+    return words.held(f"**{one.verdict}**{here} (paper {100 * one.paper:+.1f})")
 
 
 def reversed_table(judged: Sequence[Judged]) -> str:
-    """Markdown: orderings that turn around here, the most certain ones first."""
+    """Markdown: orderings that turn around here, the largest differences first."""
     found = sorted(judged, key=lambda one: -abs(one.here.mean))
     lines = []
     for one in found:
-        name = f"{row_name(one.pair.a)} − {row_name(one.pair.b)}"
-        numbers = f"{100 * one.paper:+.1f}", words.points(one.here)
-        lines.append((TEST_SETS[one.pair.test_set], name, *numbers))
-    return markdown(("test set", "difference", "paper", "here"), lines)
+        name = f"{row_name(one.pair.a)} − {row_name(one.pair.b)}, {TEST_SETS[one.pair.test_set]}"
+        lines.append((name, f"{100 * one.paper:+.1f}", words.held(words.points(one.here))))
+    return markdown(("difference", "paper", "here"), lines)
 
 
 def rivals_words(sweep: Measured | None) -> str:

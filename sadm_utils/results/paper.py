@@ -19,6 +19,7 @@ TEST_SETS = {
     "Brats21": "Brats21 (tumors)", "ATLAS": "ATLAS (strokes)", "DRAEM": "DRAEM (synthetic)",
 }  # fmt: skip
 """The paper's test sets by their names in this book, and how a page calls them."""
+OTHER_SETS = {"MSLUB": "MSLUB (multiple sclerosis)"}
 METRICS = ("best_dice", "auprc")
 OWN_ENCODER = ("FAE", "RD")
 """The paper's methods that stand on an encoder trained on photographs, and here on SparK's."""
@@ -129,3 +130,8 @@ def row_name(row: Row) -> str:
 def starred(method: str) -> str:
     """A method's name with a star if it stands on this book's encoder, such as ``FAE*``."""
     return f"{method}*" if plain_name(method) in OWN_ENCODER and "*" not in method else method
+
+
+def set_title(test_set: str) -> str:
+    """How a page calls a test set, such as ``ATLAS (strokes)``."""
+    return {**TEST_SETS, **OTHER_SETS}.get(test_set, test_set)

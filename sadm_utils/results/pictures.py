@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sadm_utils.results import words
-from sadm_utils.results.paper import TEST_SETS, Row, paper_rows, plain_name, row_name
+from sadm_utils.results.paper import TEST_SETS, Row, paper_rows, plain_name, row_name, set_title
 from sadm_utils.sweep.slices import Picture
 from sadm_utils.viz.slices import CONTOUR, KINDS
 from sadm_utils.viz.style import new_figure, styled
@@ -38,7 +38,7 @@ def pictures_section(pictures: Mapping[str, Picture] | None, folder: Path) -> st
     for test_set in ordered:
         picture, file = pictures[test_set], f"slice_{test_set.lower()}.png"
         slice_panels(picture).savefig(folder / file)
-        title, seen = TEST_SETS.get(test_set, test_set), seen_words(picture)
+        title, seen = set_title(test_set), seen_words(picture)
         parts.append(f"**{title}**, subject `{picture.subject}`, slice {picture.index}. {seen}")
         parts.append(words.image(file, _alt(picture, seen)))
     return "\n\n".join(parts)
@@ -55,24 +55,32 @@ def _alt(picture: Picture, seen: str) -> str:
 
 
 def in_order(planes: Mapping[Row, np.ndarray]) -> dict[Row, np.ndarray]:
-    """Planes by the paper's names of the rows, in its order; rows that it lacks are last."""
+    """Planes by the paper's names of the rows, in its order; rows that it lacks are last.
+
+    :data:`LEFT_OUT` is none of them.
+    """
     named = {(plain_name(row[0]), row[1]): planes[row] for row in planes if row != LEFT_OUT}
     known = [row for row in paper_rows() if row in named]
     return {row: named[row] for row in [*known, *(r for r in named if r not in known)]}
 
 
 def seen_words(picture: Picture) -> str:
-    """Which maps are brightest where the lesion is: the best and the worst of them, in words."""
+    """Which maps are brightest where the lesion is: the best and the worst, in words."""
     maps, lesion = in_order(picture.maps), picture.annotation
     if len(maps) < 2 or not lesion.any():
         return ""
     hits = {row: hit_rate(plane, lesion) for row, plane in maps.items()}
-    best, worst = max(hits, key=lambda row: hits[row]), min(hits, key=lambda row: hits[row])
+    most, fewest = (_who(hits, share) for share in (max(hits.values()), min(hits.values())))
     return (
-        "Of the brightest pixels of a map, as many as the lesion has, the most lie in the lesion "
-        f"with {row_name(best)} ({100 * hits[best]:.0f} %), the fewest with {row_name(worst)} "
-        f"({100 * hits[worst]:.0f} %)."
+        "Of a map's brightest pixels, as many as the lesion has, the largest share inside of the "
+        f"lesion is {most}, the smallest {fewest}."
     )
+
+
+def _who(hits: Mapping[Row, float], share: float) -> str:
+    """``81 % (SADM (brats21))``; rows that share it are counted."""
+    rows = [row_name(row) for row, hit in hits.items() if hit == share]
+    return f"{100 * share:.0f}\u00a0% ({rows[0] if len(rows) == 1 else f'{len(rows)} maps'})"
 
 
 def hit_rate(score: np.ndarray, annotation: np.ndarray) -> float:

@@ -37,23 +37,20 @@ def fill_studies(text: str, folder: Path) -> str:
 
 
 def seeds_words(sweep: Measured | None) -> str:
-    """How far trainings with other seeds lie apart, from a sweep that has some: a sentence."""
+    """How far trainings of the same lie apart, from a sweep with several seeds: a sentence."""
     parts = []
-    cells = sweep.only(sweep.variants[0]).cells(METRIC) if sweep else {}
-    for row in (UNSUPERVISED, SADM):
-        found = {s: cells.get((sweep.variants[0], row, s)) for s in ALL_SETS} if sweep else {}
-        spread = [
-            f"{100 * cell.sd:.1f} on {ALL_SETS[name]}"
-            for name, cell in found.items()
-            if cell and cell.runs > 1
-        ]
-        if spread:
+    if sweep and len((sweep.about.get("sweep") or {}).get("seeds", ())) > 1:
+        variant = sweep.variants[0]
+        cells = sweep.only(variant).cells(METRIC)
+        for row in (UNSUPERVISED, SADM):
+            here = {label: cells.get((variant, row, s)) for s, label in ALL_SETS.items()}
+            spread = [f"{100 * c.sd:.1f} on {label}" for label, c in here.items() if c]
             parts.append(f"for {row_name(row)} {words.listed(spread)}")
     if not parts:
         return "How far trainings with other seeds lie apart has not been measured."
     return (
-        "How much that may be, the sweep behind [Results](results.md) tells: there, the standard "
-        f"deviation of the mean ⌈Dice⌉ over seeds is, in points, {'; '.join(parts)}."
+        "[Results](results.md) tells how much that may be. There, the mean ⌈Dice⌉ spreads over "
+        f"trainings by (standard deviation, in points): {'; '.join(parts)}."
     )
 
 
@@ -74,11 +71,12 @@ def study_table(study: Study, sweep: Measured) -> str:
     """Markdown: a line for each row of the table and variant; ⌈Dice⌉ on each test set."""
     cells = sweep.cells(METRIC)
     lines = [
-        [row_name(row), label, *(words.percent(cells.get((v, row, s))) for s in study.test_sets)]
+        [f"{row_name(row)}, {label}{' (this book)' * (v == study.base)}",
+         *(words.held(words.percent(cells.get((v, row, s)))) for s in study.test_sets)]
         for row in study.rows
         for v, label in study.variants.items()
-    ]
-    return markdown(("method", study.parameter, *study.test_sets), lines)
+    ]  # fmt: skip
+    return markdown((f"method, {study.parameter}", *study.test_sets), lines)
 
 
 def _figure(study: Study, sweep: Measured, folder: Path) -> str:
@@ -106,8 +104,8 @@ def found(study: Study, sweep: Measured) -> str:
             sure, count = sure + len(clear), count + len(clear) + len(noise)
     verb = "is" if sure == 1 else "are"
     summary = (
-        f"{sure} of {count} differences {verb} more than noise over subjects; about one in twenty "
-        "would look so if nothing made a difference, and somewhat more with few subjects."
+        f"{sure} of {count} differences {verb} more than noise over subjects; with a dozen "
+        "subjects, about one in twelve would look so if nothing made a difference."
     )
     return "\n\n".join(["**Found.** Paired differences in ⌈Dice⌉:", "\n".join(lines), summary])
 

@@ -81,9 +81,13 @@ def _nearest(betas: pd.Index, wanted: float) -> float:
 
 
 def _lost_by_sum(curve: pd.DataFrame, each: pd.DataFrame) -> Interval | None:
-    """⌈Dice⌉ at the curve's best weight minus that at 0.5: paired over subjects, runs averaged."""
+    """⌈Dice⌉ at the curve's best weight minus that at 0.5: paired over subjects, runs averaged.
+
+    None unless the subjects of all its runs were kept.
+    """
     mean = curve.groupby("beta")["best_dice"].mean()
-    if each.empty or mean.isna().all():
+    runs, kept = (set(zip(t["seed"], t["fold"], strict=True)) for t in (curve, each))
+    if runs != kept or mean.isna().all():
         return None
     values = each.groupby(["subject", "beta"])["best_dice"].mean().unstack("beta")
     best, half = (values[_nearest(values.columns, beta)] for beta in (mean.idxmax(), 0.5))

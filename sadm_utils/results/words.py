@@ -58,8 +58,20 @@ def points(found: Interval) -> str:
 
 
 def interval(found: Interval | Cell) -> str:
-    """``[50.1, 60.2]`` in percent."""
-    return minus(f"[{100 * found.low:.1f}, {100 * found.high:.1f}]")
+    """``[50.1, 60.2]`` in percent; an end that is not 0 is not written as 0.0."""
+    return minus(f"[{_end(100 * found.low)}, {_end(100 * found.high)}]")
+
+
+def _end(value: float) -> str:
+    text = f"{value:.1f}"
+    return f"{value:.1g}" if value and not float(text) else text
+
+
+def held(text: str) -> str:
+    """Let no line end within an interval, between a ± and its number, or before the paper's."""
+    for part in (", ", "± ", "(paper "):
+        text = text.replace(part, f"{part[:-1]}\u00a0")
+    return text
 
 
 def made_with(sweep: Measured) -> str:
@@ -77,7 +89,7 @@ def made_with(sweep: Measured) -> str:
         text += f" Each value comes from {runs} {'run' if counts[-1] == 1 else 'runs'}."
     if taken := about.get("reused"):
         verb = "point was" if taken == 1 else "points were"
-        text += f" {taken} {verb} taken over from another sweep, and no part of the time."
+        text += f" {taken} {verb} taken over from another sweep; their time is not counted."
     if about.get("mixed"):
         text += f" **Versions are mixed: {about['mixed']}.**"
     failed = len(about.get("failed") or ())
@@ -123,7 +135,7 @@ def _devices(about: Mapping[str, Any]) -> str:
 def _time(about: Mapping[str, Any]) -> str:
     """The wall time if it was recorded, else the sum over all runs of notebooks."""
     if about.get("wall_s"):
-        jobs = about.get("jobs", 1)
+        jobs = about.get("jobs") or 1
         at_once = f" with {jobs} points at once" if jobs > 1 else ""
         return f"wall time {duration(about['wall_s'])}{at_once}"
     if about.get("seconds"):

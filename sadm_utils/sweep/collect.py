@@ -11,7 +11,7 @@ import gzip
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,8 @@ def collect(folder: str | Path, mixed: bool = False) -> Collected:
     tables = read.subjects, make_table(read), read.beta_subjects, read.beta_curve
     found = Collected(*tables, about, _sentences(about, conflict))
     _write(found, folder / "results")
-    write_pictures(plan, records, folder)
-    return found
+    unread = write_pictures(plan, records, folder)
+    return replace(found, sentences=[*found.sentences, *unread])
 
 
 def _about(
@@ -83,7 +83,8 @@ def _about(
 
     ``seconds``, ``cost`` and ``peak_bytes`` are those of the points that this sweep has run;
     ``reused`` counts the others, which ``--reuse`` took from another sweep, and
-    ``reused_seconds`` is what they had taken there. Versions and devices are those of all points.
+    ``reused_seconds`` is what they had taken there. Devices are those of all points; versions those
+    of the last, as the others may differ in their builds only, or ``mixed`` says so.
     """
     sweep = plan["sweep"]
     made = list(records.values())

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from sadm_utils.errors import UserError
-from sadm_utils.evaluation.comparisons import MARK, compare_rows
+from sadm_utils.evaluation.comparisons import MARK, noisy_rows
 from sadm_utils.evaluation.tables import (
     METRIC_NAMES,
     NO_PERCENTAGE,
@@ -22,13 +22,15 @@ from sadm_utils.evaluation.tables import (
 )
 from sadm_utils.results.paper import paper_rows, starred
 
+USUAL = ("best_dice", "dice", "auprc")
 LAYOUTS = ("text", "markdown", "latex")
 TRAINED_ON = {"": NOTHING, "pii": "PII", "draem": "DRAEM", "brats21": "BRATS", "atlas_v2": "ATLAS"}
 SETS = {"Brats21": "BRATS", "ATLAS": "ATLAS", "DRAEM": "DRAEM", "MSLUB": "MSLUB", "WMH": "WMH"}
 CAPTION = (
     "Percent (distances in mm, l1 errors in units of [0, 1]): mean ± sd over runs (seeds and "
     "folds), and the 95 % bootstrap interval over subjects. "
-    f"{MARK}: cannot be told from the best of its column (sign-flip test with Holm's correction). "
+    f"{MARK}: cannot be told from the best of its column (sign-flip test with Holm's correction); "
+    "metrics of a whole test set are not tested. "
     "*: on the encoder that this book has pretrained, not on one that knows photographs."
 )
 
@@ -45,20 +47,20 @@ def render(
     ----------
     table
         Columns variant, method, annotations, test_set, metric, mean, sd_runs, low, high.
-    subjects
-        One value a subject, from the same; without them nothing is marked as noise.
     style
         ``text``, ``markdown`` or ``latex`` (a document of its own).
     metrics
-        Names of the columns below each test set; ⌈Dice⌉ and AUPRC by default.
+        Names of the columns below each test set; by default those of :data:`USUAL` that are there.
+    subjects
+        One value a subject, from the same; without them nothing is marked as noise.
 
     Raises
     ------
     UserError
         If a metric was not measured.
     """
-    metrics = list(metrics) or ["best_dice", "auprc"]
     known = list(dict.fromkeys(table["metric"]))
+    metrics = list(metrics) or [metric for metric in USUAL if metric in known]
     for metric in metrics:
         if metric not in known:
             raise UserError(f"Unknown --metric {metric!r}: choose from {', '.join(known)}.")
@@ -112,11 +114,9 @@ def _noise(table: pd.DataFrame, subjects: pd.DataFrame, metrics: Sequence[str]) 
     found: set[tuple[str, ...]] = set()
     for variant, part in subjects.groupby("variant", sort=False):
         for metric in metrics:
-            for name in part.loc[part["metric"] == metric, "test_set"].unique():
-                rows = compare_rows(part, name, metric)
-                rows = rows[rows["noise"]]
-                keys = zip(rows["method"], rows["annotations"], strict=True)
-                found |= {(str(variant), *key, name, metric) for key in keys}
+            for name in part["test_set"].unique():
+                rows = noisy_rows(part, name, metric)
+                found |= {(str(variant), *row, name, metric) for row in rows}
     keys = ["variant", "method", "annotations", "test_set", "metric"]
     return [tuple(row) in found for row in table[keys].itertuples(index=False)]
 

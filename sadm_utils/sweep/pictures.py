@@ -15,15 +15,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sadm_utils.errors import UserError, writing
+from sadm_utils.errors import writing
 from sadm_utils.evaluation.scoring import scores
 from sadm_utils.evaluation.stage import kept_case
-from sadm_utils.sweep.points import points_folder
+from sadm_utils.records import write_atomic
+from sadm_utils.sweep.points import FINISHED, points_folder
 from sadm_utils.sweep.slices import FILE, Picture, Row, pack
 
 
-def write_pictures(plan: Mapping[str, Any], records: Mapping[str, Any], folder: Path) -> None:
+def write_pictures(
+    plan: Mapping[str, Any], records: Mapping[str, Any], folder: Path
+) -> list[str]:
     """Write the slices of a sweep's finished points into its ``results``, if maps were kept.
+
+    A point whose maps cannot be read is left out: a sentence for each is returned.
 
     Parameters
     ----------
@@ -33,6 +38,7 @@ def write_pictures(plan: Mapping[str, Any], records: Mapping[str, Any], folder: 
         The sweep's folder.
     """
     pictures: dict[str, Picture] = {}
+    unread = []
     # Chapter 6 first: it decides which subject it is.
     own = [p for p in plan["chains"][0]["results"] if p in records]
     for point in sorted(own, key=lambda p: not _is_chapter_6(records[p])):
@@ -40,19 +46,18 @@ def write_pictures(plan: Mapping[str, Any], records: Mapping[str, Any], folder: 
         try:
             _add_point(pictures, stage, records[point])
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise UserError(
-                f"The maps in {stage} cannot be read ({error}): delete {stage.parent} and run the "
-                "sweep again."
-            ) from None
+            unread.append(
+                f"The maps in {stage} cannot be read ({error}), and are missing in the pictures: "
+                f"delete {stage} and {stage.parent / FINISHED}, and run the sweep again."
+            )
     target = folder / "results" / FILE
     with writing(target):
         if not pictures:  # what is there is of an earlier collecting
             target.unlink(missing_ok=True)
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{FILE}.part")
-        part.write_bytes(pack(pictures))
-        part.replace(target)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(target, pack(pictures))
+    return unread
 
 
 def _is_chapter_6(record: Mapping[str, Any]) -> bool:

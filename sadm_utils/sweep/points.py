@@ -81,8 +81,9 @@ def write_task(plan: Plan, point: Point, folder: Path) -> Path:
     }
     own = points_folder(folder) / point.id
     with writing(own):
+        if taken_over(own):  # taking it over was killed: what is there is the other sweep's
+            shutil.rmtree(own)
         own.mkdir(parents=True, exist_ok=True)
-        (own / REUSED).unlink(missing_ok=True)  # left by taking it over, if that was killed
     write_atomic(own / TASK, json.dumps(task, indent=2))
     return own
 

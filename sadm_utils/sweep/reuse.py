@@ -59,7 +59,7 @@ def _same_stages(one: Path, other: Path) -> bool:
 
 
 def _link_point(source: Path, target: Path) -> None:
-    """Link all files of a point but its lock; the one that makes it count comes last.
+    """Link all files of a point but its lock; those that make its stages and it count come last.
 
     A note says that it is another sweep's: its time was not spent here.
     """
@@ -68,5 +68,5 @@ def _link_point(source: Path, target: Path) -> None:
     write_atomic(target / REUSED, json.dumps({"from": str(source.resolve())}))
     own = (".book.", REUSED)
     files = [f for f in source.rglob("*") if f.is_file() and not f.name.startswith(own)]
-    for file in sorted(files, key=lambda f: f.name == FINISHED):
+    for file in sorted(files, key=lambda f: (f.name == FINISHED, f.name == "record.json")):
         link_file(file, target / file.relative_to(source))

@@ -31,7 +31,7 @@ from sadm_utils.sweep.pool import Outcome, Pool, dask_pool, local_pool
 from sadm_utils.sweep.reuse import reuse_points
 from sadm_utils.sweep.timing import TimeOfSweep
 from sadm_utils.sweep.versions import STALE, outdated, set_aside
-from sadm_utils.sweep.wall import WallTime
+from sadm_utils.sweep.wall import WallTime, forget
 
 Show = Callable[[str], None]
 SAY_EVERY_SECONDS = 60.0
@@ -168,6 +168,7 @@ def _mind_versions(plan: Plan, folder: Path, refresh: bool, show: Show) -> None:
     old = outdated(plan, folder)
     if old and refresh:
         moved = set_aside(plan, folder, old)
+        forget(folder)
         show(f"Set aside in {folder / STALE}, to be run again: {', '.join(moved)}.")
     elif old:
         show(

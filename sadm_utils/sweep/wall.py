@@ -60,13 +60,22 @@ class WallTime:
             return
         self.noted = time.monotonic()
         seconds = self.before["wall_s"] + self.noted - self.began
-        found = {"wall_s": round(seconds, 2), "jobs": self.jobs, "whole": self.before["whole"]}
+        jobs = self.jobs if self.before.get("jobs", self.jobs) == self.jobs else None
+        found = {"wall_s": round(seconds, 2), "jobs": jobs, "whole": self.before["whole"]}
         with suppress(UserError):  # a full disk, say: the next note may succeed
             write_atomic(self.path, json.dumps(found))
 
 
+def forget(folder: Path) -> None:
+    """Count anew, as points that took some of the time count no more.
+
+    If others are left, the sum does not hold theirs: it is marked as too small (see `WallTime`).
+    """
+    (folder / WALL).unlink(missing_ok=True)
+
+
 def read_wall(folder: Path) -> dict[str, Any]:
-    """``wall_s`` and ``jobs`` (points at once in the last start) as far as they are known."""
+    """``wall_s``, and ``jobs`` if every start ran as many points at once, as far as known."""
     found = read_json(folder / WALL) or {}
     known = ("wall_s", "jobs") if found.get("whole") else ("jobs",)
-    return {key: found[key] for key in known if key in found}
+    return {key: found[key] for key in known if found.get(key) is not None}

@@ -119,7 +119,8 @@
         }
       }
       context.strokeStyle = layer.color;
-      context.lineWidth = Math.max(1.5, w / 4);
+      const shrunk = context.canvas.width / (context.canvas.clientWidth || context.canvas.width);
+      context.lineWidth = Math.max(1.5 * Math.max(1, shrunk), w / 4); // no thinner on the page
       context.lineCap = "square";
       context.stroke();
     },

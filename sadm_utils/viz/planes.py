@@ -6,11 +6,17 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from sadm_utils.viz.slices import CONTOUR
 from sadm_utils.viz.style import new_figure, styled
 
 PLANES = ("sagittal", "coronal", "axial")
+# White, with a dark edge: to be seen on bright tissue, and told from the outlines.
+CROSS = {
+    "color": "white", "linewidth": 0.8, "alpha": 0.8,
+    "path_effects": [withStroke(linewidth=1.8, foreground="black", alpha=0.5)],
+}  # fmt: skip
 
 
 @styled
@@ -80,8 +86,8 @@ def three_planes(
         across = [a for a in range(3) if a != axis]
         drawn = draw_overlay(ax, *planes, limit, threshold)
         ax.set_aspect(zooms[across[1]] / zooms[across[0]])
-        ax.axvline(point[across[0]], color=CONTOUR, linewidth=0.5, alpha=0.6)
-        ax.axhline(point[across[1]], color=CONTOUR, linewidth=0.5, alpha=0.6)
+        for draw, place in zip((ax.axvline, ax.axhline), across, strict=True):
+            draw(point[place], **CROSS)
         ax.set_title(PLANES[axis])
     figure.colorbar(drawn, ax=axes[0, :], shrink=0.8, label="score", pad=0.01, extend="max")
     return figure

@@ -53,7 +53,9 @@ def lines(
     ax.set_xscale("log" if "x" in log else "linear")
     ax.set_yscale("log" if "y" in log else "linear")
     if any(curves):
-        ax.legend()
+        ax.legend(  # on white, so that the thin lines do not cross it
+            frameon=bool(verticals), facecolor="white", edgecolor="none", framealpha=1
+        )
     return figure
 
 

@@ -99,7 +99,8 @@ def test_best_method_and_values(subjects: pd.DataFrame) -> None:
 def test_size_words_compare_the_halves(subjects: pd.DataFrame) -> None:
     sizes = pd.Series({"s0": 1.0, "s1": 9.0, "s2": 2.5, "s3": 8.0})
     text = size_words(subjects, sizes, "Brats21", ("SADM_res", "brats21"))
-    assert "68 on the larger half" in text and "55 on the smaller one (up to 5.2 ml)" in text
+    assert "68 on the half of the subjects with more lesion" in text
+    assert "55 on the other half (up to 5.2 ml)" in text
     one = subjects[subjects["subject"] == "s0"]
     assert "too few" in size_words(one, sizes, "Brats21", ("SADM_res", "brats21"))
 

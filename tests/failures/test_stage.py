@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -74,6 +75,19 @@ def test_without_evaluation_there_is_a_sentence(broken: Broken) -> None:
             break_it(run)
     finally:
         path.write_text(text)
+
+
+def test_the_cut_goes_where_most_damages_are_seen() -> None:
+    nothing = np.zeros((2, 2, 6), bool)
+    maps = SimpleNamespace(mask=~nothing, seg=nothing.astype(np.uint8))
+    one, other = nothing.copy(), nothing.copy()
+    one[..., 1], one[0, 0, 4] = True, True  # most of it where the other is not
+    other[..., 4], other[0, 0, 5] = True, True
+    assert figures._cut(maps, [one, other], 2) == 4
+    assert figures._cut(maps, [one, nothing], 2) == 1
+    assert figures._cut(maps, [nothing], 2) == 3  # six tenths of the way up
+    maps.seg[..., 2] = 1
+    assert figures._cut(maps, [one, other], 2) == 2  # a lesion comes first
 
 
 def test_figures_and_words_come_from_the_tables(broken: Broken) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,16 @@ def test_every_choice_is_said_with_todays_settings(choice):
     assert all(row) and not re.search(r"[{}]", "".join(row))
 
 
+def test_a_choice_that_is_switched_is_told_in_words():
+    config = Config()
+    (choice,) = [c for c in CHOICES if "draem.brain_only" in c.book]
+    texts = []
+    for switch in (True, False):
+        draem = replace(config.draem, brain_only=switch)
+        texts.append(choice.row(replace(config, draem=draem))[3])
+    assert texts == ["inside the brain only", "anywhere"]
+
+
 def golden_case() -> Case:
     parts = (STEP[name] for name in ("orig", "final", "mask", "seg", "score_map"))
     return Case(*parts)
@@ -54,7 +65,7 @@ def test_defects_of_the_released_test_step():
     exact = volume_metrics(STEP["score_map"], STEP["seg"])["best_dice"]
     halving = 100 * float(STEP["metric_BestDicePerVol"])
     assert rows["⌈Dice⌉"] == pytest.approx([halving, 100 * exact, 100 * exact - halving])
-    released, corrected, _ = rows["Confusion matrix"]
+    released, corrected, _ = rows["Specificity"]
     assert released < 75 and corrected > 99
     released, corrected, _ = rows["False-positive rate"]
     assert released > 30 and corrected < 1
@@ -65,7 +76,7 @@ def test_defects_of_the_released_test_step():
 
 def test_a_perfect_map_is_perfect_only_by_the_corrected_rules():
     rows = {defect.name: numbers for defect, *numbers in measure([perfect_case()])}
-    assert rows["Confusion matrix"] == [0, 100, 100]
+    assert rows["Specificity"] == [0, 100, 100]
     assert rows["Dice of slices"] == [100, 100, 0]
 
 

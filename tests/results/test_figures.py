@@ -78,7 +78,7 @@ def test_variants_go_down_in_their_order():
     (ax,) = figure.axes
     np.testing.assert_allclose(series(ax, "cDDPM"), [(30, 0), (40, 1)])
     assert ax.yaxis_inverted() and ax.get_yticklabels()[0].get_text() == "first"
-    assert ax.get_title() == "strokes" and figure.legends
+    assert ax.get_title() == "ATLAS (strokes)" and figure.legends
 
 
 def test_rows_of_the_table_are_points_of_paper_and_book():

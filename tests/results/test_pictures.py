@@ -32,7 +32,13 @@ def test_hits_are_counted_among_as_many_pixels_as_the_lesion_has(picture):
     hits = {row: hit_rate(plane, picture.annotation) for row, plane in picture.maps.items()}
     assert hits == {SADM: 1.0, AE: 0.25, PLAIN: 0.0}
     text = seen_words(picture)
-    assert "with SADM_res (draem) (100 %), the fewest with Intensity_med (0 %)." in text
+    assert text.endswith("is 100\u00a0% (SADM_res (draem)), the smallest 0\u00a0% (Intensity_med).")
+
+
+def test_maps_that_share_a_place_are_counted(picture):
+    picture.maps["Unet", "draem"] = picture.maps["Unet_res", "draem"] = picture.maps[PLAIN]
+    picture.maps["DDPM", ""] = picture.maps[SADM]
+    assert "100\u00a0% (2 maps), the smallest 0\u00a0% (3 maps)." in seen_words(picture)
 
 
 def test_nothing_is_said_without_a_lesion(picture):

@@ -1,8 +1,11 @@
 """Each study has its sweep, its table, its figure and sentences that follow from its numbers."""
 
+import json
 import re
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from sadm_utils.config import load_config
@@ -61,9 +64,17 @@ def test_the_page_has_no_mark_without_a_study():
 def test_the_spread_over_seeds_comes_from_the_table(root):
     assert "not been measured" in seeds_words(None)
     rows = [("cDDPM", ""), ("SADM_res", "draem")]
-    write_sweep(root, "table", lambda *key: 0.3, rows, seeds=(0, 10, 20))
+    folder = write_sweep(root, "table", lambda *key: 0.3, rows, sweep={"seeds": [0]})
+    assert "not been measured" in seeds_words(read_sweep("table")), "one run has no spread"
+    table = pd.read_csv(folder / "table.csv")
+    table["n_runs"], table["sd_runs"] = 3, 0.01 * (1 + np.arange(len(table)) // 2)
+    table.to_csv(folder / "table.csv", index=False)
+    assert "not been measured" in seeds_words(read_sweep("table")), "three folds, one seed"
+    about = json.loads((folder / "about.json").read_text())
+    (folder / "about.json").write_text(json.dumps({**about, "sweep": {"seeds": [0, 1, 2]}}))
     words = seeds_words(read_sweep("table"))
-    assert "for cDDPM 1.0 on tumors, 1.0 on strokes, 1.0 on MS and 1.0 on synthetic; for" in words
+    assert "for cDDPM 1.0 on tumors, 2.0 on strokes, 3.0 on MS and 4.0 on synthetic; for" in words
+    assert "for SADM_res (draem) 5.0 on tumors, 6.0 on strokes, 7.0 on MS and 8.0 on" in words
 
 
 def write_noise(root, sweeps, gaussian=0.1):
@@ -101,7 +112,9 @@ def test_table_has_a_line_for_each_row_and_variant(root, sweeps):
     write_noise(root, sweeps)
     lines = study_table(NOISE, read_sweep("noise")).splitlines()
     assert len(lines) == 2 + 2 * 3
-    assert lines[3].startswith("| cDDPM | Gaussian | 40.0 [39.0, 41.0] | 30.0 [29.0, 31.0] |")
+    assert lines[2].startswith("| cDDPM, simplex (this book) |")
+    line = lines[3].replace("\u00a0", " ")
+    assert line.startswith("| cDDPM, Gaussian | 40.0 [39.0, 41.0] | 30.0 [29.0, 31.0] |")
 
 
 def test_page_with_all_records_is_complete(root, sweeps):
@@ -133,7 +146,7 @@ def write_annotations(root):
             return 0.3
         if OWN_SET[row[1]] == test_set:
             return 0.6 if count >= 5 else 0.5
-        return 0.2 if row[0] == "Unet" else 0.3
+        return 0.2 if row[0] == "Unet_res" else 0.3
 
     return write_sweep(root, "annotations", mean, ROWS, ANNOTATIONS.variants)
 
@@ -141,11 +154,14 @@ def write_annotations(root):
 def test_annotation_study_tells_what_is_enough(root):
     write_annotations(root)
     text = study_section(ANNOTATIONS, root)
-    own = "brats21 → tumors, the same kind, Unet: all against 1: +10.0 [10.0, 10.0] points"
+    own = "brats21 → tumors, the same kind, Unet_res: all against 1: +10.0 [10.0, 10.0] points"
     assert f"{own}; from 5 on" in text
     assert "above cDDPM by more than noise with 1, 2, 5, 10 and all." in text
-    other = "brats21 → strokes, another kind, Unet: all against 1: 0.0 [0.0, 0.0] points"
+    other = "brats21 → strokes, another kind, Unet_res: all against 1: 0.0 [0.0, 0.0] points"
     assert f"{other} (within noise); from 1 on" in text
-    worse = "above cDDPM by more than noise with none, below with 1, 2, 5, 10 and all."
-    assert text.count(worse) == 2 and text.count("by more than noise with none.") == 2
-    assert "| atlas_v2 → strokes, the same kind | SADM_res | 50.0 [49.0, 51.0] |" in text
+    worse = "never above cDDPM by more than noise, below it with 1, 2, 5, 10 and all."
+    assert text.count(worse) == 2 and text.count("never above cDDPM by more than noise.") == 2
+    added = "another kind, SADM_res against Unet_res: +10.0 [10.0, 10.0] with 1, +10.0 [10.0, 10.0]"
+    assert text.count(added) == 2
+    line = "| SADM_res, atlas_v2 → strokes, the same kind | 50.0 [49.0, 51.0] |"
+    assert line in text.replace("\u00a0", " ")

@@ -1,6 +1,7 @@
 """What the plain sum loses to the best weight, with its interval where subjects were kept."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sadm_utils.evaluation.statistics import bootstrap_interval
@@ -40,6 +41,13 @@ def test_loss_of_the_sum_is_paired_over_subjects_with_their_runs_averaged(folder
 
 def test_older_record_has_the_loss_alone(folder):
     forget_subjects_of_curves(folder)
+    line = cells(best_weights(read_sweep("t"), figure_5(), PAIRS))[0]
+    assert line[1:4] == ["0.3", "50.0", "2.0"]
+
+
+def test_loss_has_no_interval_if_only_some_runs_kept_their_subjects(folder):
+    table = pd.read_csv(folder / "beta_subjects.csv.gz")
+    table[table["seed"] == 0].to_csv(folder / "beta_subjects.csv.gz", index=False)
     line = cells(best_weights(read_sweep("t"), figure_5(), PAIRS))[0]
     assert line[1:4] == ["0.3", "50.0", "2.0"]
 

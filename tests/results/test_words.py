@@ -29,4 +29,4 @@ def test_time_says_how_many_points_ran_at_once_and_what_was_taken_over(root):
     write_sweep(root, "two", as_in_the_paper(), [("cDDPM", "")], jobs=2, reused=3)
     text = made_with(read_sweep("two"))
     assert "wall time 1 h 02 min with 2 points at once." in text
-    assert "3 points were taken over from another sweep, and no part of the time." in text
+    assert "3 points were taken over from another sweep; their time is not counted." in text

@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 
 from sadm_utils.errors import UserError
+from sadm_utils.evaluation.scoring import VolumeMaps
+from sadm_utils.evaluation.stage import save_maps
 from sadm_utils.evaluation.statistics import bootstrap_interval
 from sadm_utils.results.words import on_phantoms
 from sadm_utils.sweep.claim import PLAN
@@ -25,7 +27,8 @@ from sadm_utils.sweep.wall import WALL
 RECORD = {
     "seconds": 10.0, "peak_bytes": 5, "threads": 1, "commit": "abc", "package": "0.1.0",
     "finished": "2026-01-02T00:00:00+0000", "versions": {"torch": "2"}, "device": "CPU",
-    "python": "3.12", "sources": {"a.py": "1"}, "settings": {"x": 1, "y": 2}, "parameters": {},
+    "python": "3.12", "sources": {"a.py": "1"}, "parameters": {},
+    "settings": {"x": 1, "y": 2, "evaluation.median": 1},
     "stages": ["evaluation"],
 }  # fmt: skip
 VALUES = {  # (variant, seed): value of each subject
@@ -141,11 +144,13 @@ def test_same_values_make_the_same_file(tmp_path: Path) -> None:
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_collecting_twice_at_once_does_not_share_a_part(
+def test_two_that_collect_at_once_do_not_share_a_temporary_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every temporary name holds the number of the process."""
     folder, replace = write_sweep(tmp_path), os.replace
+    stage = folder / "points" / point_id("plain", 0) / "evaluation"
+    ones = np.ones((4, 4, 2), np.float32)
+    save_maps(stage / "maps" / "Brats21", VolumeMaps("s0", *[ones] * 5, {}))
     names: list[str] = []
 
     def note(source: Path, target: Path) -> None:
@@ -155,7 +160,7 @@ def test_collecting_twice_at_once_does_not_share_a_part(
     monkeypatch.setattr("os.replace", note)
     collect(folder)
     assert len(names) >= 4 and all(str(os.getpid()) in name for name in names)
-    assert any("subjects.csv.gz" in name for name in names)
+    assert all(any(file in n for n in names) for file in ("subjects.csv.gz", "slices.npz"))
     assert not [p.name for p in (folder / "results").iterdir() if p.name.startswith(".")]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +49,10 @@ def volumes(subject: str) -> VolumeMaps:
 
 def write_points(folder: Path, kept: str = "s2") -> Path:
     """A sweep's folder: chapter 6 twice, with three subjects; chapter 8 with one."""
-    for name in ("06-a", "06-b"):
-        for subject in LESIONS:
-            save_maps(folder / "points" / name / "evaluation" / "maps" / "ATLAS", volumes(subject))
+    for subject in LESIONS:
+        maps = volumes(subject)
+        for name, own in (("06-a", maps), ("06-b", replace(maps, residual=1 - maps.residual))):
+            save_maps(folder / "points" / name / "evaluation" / "maps" / "ATLAS", own)
     stage = folder / "points" / "08-ae" / "baseline-ae-evaluation"
     (stage / "maps" / "ATLAS").mkdir(parents=True)
     own = volumes(kept)
@@ -169,8 +172,11 @@ def test_damaged_files_are_told_of(tmp_path: Path) -> None:
     folder = write_points(tmp_path)
     file = folder / "points" / "08-ae" / "baseline-ae-evaluation" / "maps" / "ATLAS" / "s2.npz"
     file.write_bytes(b"PK")
-    with pytest.raises(UserError, match=r"maps in .*08-ae.* cannot be read .*: delete .*08-ae and"):
-        collected(folder)
+    (sentence,) = write_pictures(PLANNED, RECORDS, folder)
+    asked = r"maps in .*08-ae.* cannot be read .*: delete .*-ae-evaluation and .*point.json,"
+    assert re.search(asked, sentence)
+    found = read_pictures(folder / "results" / "slices.npz")
+    assert found is not None and AE not in found["ATLAS"].maps and CDDPM in found["ATLAS"].maps
     (folder / "results" / "slices.npz").write_bytes(b"PK")
     with pytest.raises(UserError, match=r"slices\.npz is damaged: collect the sweep again"):
         read_pictures(folder / "results" / "slices.npz")

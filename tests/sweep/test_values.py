@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sadm_utils.errors import UserError
 from sadm_utils.evaluation.protocol import Scored, measure_healthy, measure_set
 from sadm_utils.evaluation.statistics import bootstrap_interval, summarize
 from sadm_utils.evaluation.tables import METRIC_NAMES, write_beta_subjects, write_results
@@ -70,6 +71,15 @@ def test_every_metric_of_an_evaluation_is_collected_for_chapters_6_and_8(tmp_pat
         assert set(table[table["method"] == method]["metric"]) == set(METRIC_NAMES), method
     assert set(values.whole["metric"]) == WHOLE
     assert "detection AUROC" in render(table, "markdown", ["detection_auroc"])
+
+
+@pytest.mark.parametrize("file", ["subjects.csv", "results.json", "beta_subjects.csv"])
+def test_an_unreadable_file_is_one_sentence(tmp_path: Path, file: str) -> None:
+    sweep_of(tmp_path, (0,))
+    (tmp_path / "points" / "06-0" / "evaluation" / file).write_bytes(b"\xff\xfe")
+    chains = [{"variant": "plain", "seed": 0, "fold": 0, "results": ["06-0"]}]
+    with pytest.raises(UserError, match=rf"{file} cannot be read .*: delete .*06-0 and run"):
+        read_chains({"chains": chains}, {"06-0": {"stages": ["evaluation"]}}, tmp_path)
 
 
 def whole_of(table: pd.DataFrame) -> dict[str, Any]:

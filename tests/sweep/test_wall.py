@@ -44,7 +44,7 @@ def test_starts_add_up_and_a_killed_one_loses_little(tmp_path, monkeypatch):
     second = begin(tmp_path, jobs=3)
     clock.now += 7.5
     second.save()
-    assert read_wall(tmp_path) == {"wall_s": 107.5, "jobs": 3}
+    assert read_wall(tmp_path) == {"wall_s": 107.5}, "the starts had not as many jobs"
     second.start()  # the next point is no new begin
     clock.now += 1
     second.save()
@@ -103,4 +103,4 @@ def test_sweep_notes_the_time_of_its_points_over_restarts(tmp_path, monkeypatch)
     order(tmp_path)
     run_sweep(plan, tmp_path, jobs=2, retry=True, show=lambda _: None)
     second = json.loads((tmp_path / WALL).read_text())
-    assert second["wall_s"] > first["wall_s"] and second["jobs"] == 2 and second["whole"]
+    assert second["wall_s"] > first["wall_s"] and second["jobs"] is None and second["whole"]

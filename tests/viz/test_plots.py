@@ -18,6 +18,7 @@ def test_lines_draw_every_curve_and_mark() -> None:
     assert (ax.get_xlabel(), ax.get_yscale(), ax.get_xscale()) == ("x", "log", "linear")
     styles = {(line.get_color(), line.get_linestyle()) for line in ax.lines[1:]}
     assert len(styles) == 2
+    assert ax.get_legend().get_frame_on(), "the thin lines cross the legend"
 
 
 def test_points_and_embedding_hold_their_data() -> None:
