@@ -99,7 +99,7 @@ def cost_card(run: Run, *stages: str) -> Table:
             "code": record["commit"] or "—",
         })
     memory = peak_memory_gib()
-    note = f"Up to this cell, the notebook needed {memory:.1f} GiB of memory." if memory else ""
+    note = f"Up to this cell, this process alone held {memory:.1f} GiB of memory." if memory else ""
     return Table(pd.DataFrame(rows), note)
 
 

@@ -38,8 +38,10 @@ LEGEND = (
 PROFILES = (
     "## Where the time of a step goes\n\nPercent of the time that each kind of operation takes, "
     "from PyTorch's profiler. Convolutions cost their arithmetic: the closer a step is to its "
-    "floor, the more it takes a faster machine, or fewer convolutions, to speed it up."
+    "floor, the more it takes a faster machine, or fewer convolutions, to speed it up. *Matrices* "
+    "are products of matrices; *rest* is what works element by element, and all else."
 )
+SHORT = {"products of matrices": "matrices", "element by element, and the rest": "rest"}
 LEAST_MB = 1.0  # below, memory is noise and not drawn
 CURVES = {
     "thresholds": "Threshold and AUPRC over volumes",
@@ -144,11 +146,12 @@ def projection_table(rows: Sequence[Mapping[str, Any]], config: Config) -> str:
 def profile_table(profiles: Sequence[Mapping[str, Any]]) -> str:
     """Percent of the time that each kind of operation takes, a row for each profile."""
     kinds = list(profiles[0]["shares"])
+    heads = [SHORT.get(kind, kind) for kind in kinds]  # the table fits a page
     lines = (
         (one["title"], *(f"{100 * one['shares'].get(kind, 0):.0f} %" for kind in kinds))
         for one in profiles
     )
-    return markdown(("work", *kinds), lines)
+    return markdown(("work", *heads), lines)
 
 
 def number(value: float) -> str:

@@ -147,7 +147,9 @@ def winners_table(
         line = {"protocol": METRIC_NAMES[metric]}
         for test_set in dict.fromkeys(subjects["test_set"]):
             try:
-                line[test_set] = " ".join(rank_rows(subjects, test_set, metric).index[0]).strip()
+                ranked = rank_rows(subjects, test_set, metric)
+                best = ranked.index[np.isclose(ranked, ranked.iloc[0], rtol=1e-9, atol=0)]
+                line[test_set] = ", ".join(" ".join(row).strip() for row in best)
             except ValueError:
                 line[test_set] = NOTHING
         lines.append(line)

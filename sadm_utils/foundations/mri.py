@@ -106,8 +106,8 @@ def draw_registration() -> Drawn:
         ax.contour(outline.T, levels=[0.5], colors=CONTOUR, linewidths=1.2)
     return figure, (
         "A head that nods, from the side, with the outline of where it belongs: for this picture, "
-        "the right head was turned and shifted. *Registration* turns, moves and stretches a head "
-        "until it fits."
+        "the left head was made from the right one by turning and shifting it. *Registration* "
+        "turns, moves and stretches a head until it fits."
     )
 
 

@@ -50,8 +50,9 @@ def cells_section(sweep: Measured, folder: Path) -> str:
     figure.savefig(folder / "paper_against_here.png")
     parts += ["### All rows in one picture", words.image("paper_against_here.png", ALT_TABLE)]
     parts.append(
-        "Each point is a row, colored by what it was trained on. Bars are the 95 % intervals; on "
-        "the dotted line, this book and the paper agree."
+        "Each point is a row, colored by what it was trained on (`pii`: the anomalies that PII "
+        "makes for itself). Bars are the 95 % intervals; on the dotted line, this book and the "
+        "paper agree."
     )
     for title, more in others(sweep).items():
         if len(more):

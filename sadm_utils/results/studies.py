@@ -76,7 +76,7 @@ def study_table(study: Study, sweep: Measured) -> str:
         for row in study.rows
         for v, label in study.variants.items()
     ]  # fmt: skip
-    return markdown((f"method, {study.parameter}", *study.test_sets), lines)
+    return markdown(("method, setting", *study.test_sets), lines)
 
 
 def _figure(study: Study, sweep: Measured, folder: Path) -> str:
