@@ -12,6 +12,7 @@ from sadm_utils.evaluation.comparisons import (
     compare_rows,
     holm,
     mark_noise,
+    noisy_rows,
     sign_flip_test,
 )
 from sadm_utils.evaluation.statistics import summarize
@@ -164,3 +165,10 @@ def test_table_marks_what_cannot_be_told_from_the_best():
         table.drop(columns="Brats21 ⌈Dice⌉"), marked.drop(columns="Brats21 ⌈Dice⌉")
     )
     assert not table["Brats21 ⌈Dice⌉"].str.contains("†").any(), "the table itself is left alone"
+
+
+def test_a_metric_without_a_value_marks_nothing():
+    table = subjects(A=0.3, B=0.0)
+    assert noisy_rows(table, "Brats21", "best_dice") == set()
+    assert noisy_rows(table.assign(value=np.nan), "Brats21", "best_dice") == set()
+    assert noisy_rows(table, "ATLAS", "best_dice") == set()

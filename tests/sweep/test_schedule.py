@@ -250,6 +250,16 @@ def test_points_that_another_sweep_has_finished_are_taken_from_it(plan, tmp_path
         run(plan, second, reuse=[tmp_path / "nowhere"])
 
 
+def test_a_point_that_was_taken_over_in_part_begins_anew(plan, tmp_path):
+    point = next(iter(plan.points.values()))
+    own = tmp_path / "points" / point.id
+    own.mkdir(parents=True)
+    for name in (REUSED, "spent.json", "log.txt"):  # the last two are links to another sweep's
+        (own / name).write_text("{}")
+    write_task(plan, point, tmp_path)
+    assert [path.name for path in own.iterdir()] == ["task.json"]
+
+
 def test_what_stands_on_another_training_is_not_taken(plan, tmp_path, monkeypatch):
     use_toy_worker(tmp_path, monkeypatch, n05="fail")
     first, second = tmp_path / "first", tmp_path / "second"

@@ -12,7 +12,7 @@ from sadm_utils.errors import UserError
 from sadm_utils.sweep import wall
 from sadm_utils.sweep.points import REUSED
 from sadm_utils.sweep.schedule import run_sweep
-from sadm_utils.sweep.wall import WALL, WallTime, read_wall
+from sadm_utils.sweep.wall import WALL, WallTime, forget, read_wall
 from tests.sweep.toy import make_plan, order, use_toy_worker
 
 
@@ -104,3 +104,19 @@ def test_sweep_notes_the_time_of_its_points_over_restarts(tmp_path, monkeypatch)
     run_sweep(plan, tmp_path, jobs=2, retry=True, show=lambda _: None)
     second = json.loads((tmp_path / WALL).read_text())
     assert second["wall_s"] > first["wall_s"] and second["jobs"] is None and second["whole"]
+
+
+def test_after_a_refresh_the_time_counts_anew(tmp_path, monkeypatch):
+    clock = Clock(monkeypatch)
+    first = begin(tmp_path)
+    clock.now += 100
+    first.save()
+    forget(tmp_path)
+    second = begin(tmp_path)
+    clock.now += 5
+    second.save()
+    assert read_wall(tmp_path) == {"wall_s": 5.0, "jobs": 1}
+    forget(tmp_path)
+    third = WallTime(tmp_path, ["kept"])  # its time went with the sum: nobody knows the whole
+    third.start()
+    assert "wall_s" not in read_wall(tmp_path)
