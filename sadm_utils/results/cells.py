@@ -170,5 +170,6 @@ def _by_row(rows: pd.DataFrame) -> pd.DataFrame:
     keys = list(zip(table["method"], sources, strict=True))
     table["method"] = [row_name((starred(method), source)) for method, source in keys]
     paper = paper_rows()
-    order = sorted(range(len(keys)), key=lambda k: paper.index(keys[k]) if keys[k] in paper else 99)
+    places = [paper.index(key) if key in paper else len(paper) for key in keys]
+    order = sorted(range(len(keys)), key=places.__getitem__)
     return table.iloc[order].rename(columns={"method": KEY}).map(words.held)

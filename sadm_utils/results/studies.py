@@ -21,8 +21,6 @@ from sadm_utils.results.study import (
 
 ALT = "⌈Dice⌉ of {rows}, by {variants}; a panel for each test set, points with intervals."
 METRIC = "best_dice"
-
-
 SEEDS_MARK = "<!-- studies: seeds -->"
 
 
