@@ -127,7 +127,7 @@ CHOICES = (
         "tests/cddpm/test_simplex.py::test_rectangles_are_crops_of_the_same_plane",
     ),
     Choice(
-        "Epochs of the diffusion model", "1600", "1200", "{cddpm.train.epochs}", "the paper",
+        "Epochs of the diffusion model", "1,600", "1,200", "{cddpm.train.epochs}", "the paper",
         "tests/test_config.py::test_paper_profile_is_the_papers_setting",
     ),
     Choice(
