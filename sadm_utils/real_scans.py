@@ -20,7 +20,7 @@ MARK = "<!-- results on real scans -->"
 SHOWN = ("Intensity", "cDDPM", "Unet_res", "SADM_res")
 NOTHING = (
     ":::{note}\nThis copy of the book was built without real scans, so there is nothing to show "
-    "here. The commands below make it.\n:::"
+    "here. The commands below fill this page.\n:::"
 )
 
 

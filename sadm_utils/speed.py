@@ -148,7 +148,7 @@ def profile_table(profiles: Sequence[Mapping[str, Any]]) -> str:
     kinds = list(profiles[0]["shares"])
     heads = [SHORT.get(kind, kind) for kind in kinds]  # the table fits a page
     lines = (
-        (one["title"], *(f"{100 * one['shares'].get(kind, 0):.0f} %" for kind in kinds))
+        (one["title"], *(f"{100 * one['shares'].get(kind, 0):.0f}{SPACE}%" for kind in kinds))
         for one in profiles
     )
     return markdown(("work", *heads), lines)

@@ -26,6 +26,7 @@ function stackTables() {
     const plain = table.tHead?.rows.length === 1 && !table.querySelector("[colspan], [rowspan]");
     const short = letters < 10 * others.length; // fits a phone, or is a table of signs
     if (!plain || names.length < 3 || short || wordy < 0.6 * others.length) continue;
+    if (box.scrollWidth > box.clientWidth) box.classList.add("long-names"); // on a desktop
     box.classList.replace("wide-table", "stacked-table") || box.classList.add("stacked-table");
     // Laid out as blocks, they would be no table to a screen reader.
     const roles = { table: "table", "thead, tbody": "rowgroup", tr: "row", "thead th": "columnheader" };

@@ -88,7 +88,7 @@ def draw_threshold() -> Drawn:
     k, w = largest_slice(seg), window(mask)
     best = best_dice(score, seg)[1]
     image = pair().image[*w, k]
-    figure, axes = new_figure(1, 3, (5.0, 3.0))
+    figure, axes = new_figure(1, 3, (5.0, 2.65))
     for ax, limit in zip(axes[0], (0.4 * best, best, 2.5 * best), strict=True):
         _bare(ax, image, _measured(score, seg, limit), (0, 1))
         marked, truth = score[*w, k] >= limit, seg[*w, k] > 0

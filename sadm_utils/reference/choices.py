@@ -33,7 +33,8 @@ class Choice:
 
         def fill(match: re.Match[str]) -> str:
             key, on, off = match.groups()
-            return _show(flat[key]) if on is None else on if flat[key] else off
+            between = " × " if key.endswith("_mm") else ", "  # a size, or a list
+            return _show(flat[key], between) if on is None else on if flat[key] else off
 
         book = re.sub(r"\{([\w.]+)(?:\?([^:}]*):([^}]*))?\}", fill, self.book)
         # A browser breaks the long name behind these. The break before the dot keeps "linkify"
@@ -43,16 +44,16 @@ class Choice:
         return [self.topic, self.paper, self.released, book, why]
 
 
-def _show(value: object) -> str:
+def _show(value: object, between: str) -> str:
     if isinstance(value, list):
-        return ", ".join(map(str, value))
+        return between.join(map(str, value))
     return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 NOT_SAID, SAME = "not said", "the same"
 CHOICES = (
     Choice(
-        "Slices", "2 mm, axial", "96×96×50 after a crop of 192×192×100 mm",
+        "Slices", "2 mm, axial", "96 × 96 × 50 after a crop of 192 × 192 × 100 mm",
         "{data.voxel_mm} mm after a crop of {data.crop_mm} mm; its center is fixed in MNI space",
         "other scanners' fields of view do not shift the brain",
         "tests/data/test_preprocess.py::test_geometry_for_any_input_voxel",
