@@ -88,9 +88,10 @@ def draw_threshold() -> Drawn:
     k, w = largest_slice(seg), window(mask)
     best = best_dice(score, seg)[1]
     image = pair().image[*w, k]
-    figure, axes = new_figure(1, 3, (5.0, 2.65))
+    figure, axes = new_figure(1, 3, (5.0, 2.7))
     for ax, limit in zip(axes[0], (0.4 * best, best, 2.5 * best), strict=True):
         _bare(ax, image, _measured(score, seg, limit), (0, 1))
+        ax.set_anchor("S")  # the titles need the room above
         marked, truth = score[*w, k] >= limit, seg[*w, k] > 0
         for where, color in (
             (marked & truth, HIT), (marked & ~truth, FALSE), (~marked & truth, MISSED)
