@@ -206,7 +206,7 @@ def fit(
         use_distributed_sampler=False,  # EpochLoader gives each process its rows
     )
     data = EpochLoader(epoch_data, train, module.seed)
-    with _interruptible(trainer), device.seeded(module.seed, LAYER_SALT):
+    with _interruptible(trainer), device.seeded(module.seed, LAYER_SALT), device.tiny_as_zero():
         try:
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
         finally:

@@ -53,8 +53,8 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in, H, W) to (B, out, H, W)."""
-        x = self.norm1(F.silu(self.conv1(x)))
-        return self.norm2(F.silu(self.conv2(x)))
+        x = self.norm1(F.silu(self.conv1(x), inplace=not torch.is_grad_enabled()))
+        return self.norm2(F.silu(self.conv2(x), inplace=not torch.is_grad_enabled()))
 
 
 class UpBlock(nn.Module):
