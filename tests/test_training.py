@@ -166,16 +166,16 @@ def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:
 def test_smallest_numbers_count_as_zero_in_a_training_only(tmp_path: Path) -> None:
     """Also behind a training that failed: SciPy's k-d tree needs them."""
 
-    def tenth(value: float = 1e-38) -> float:
+    def tenth(value: float = 2e-38) -> float:
         return float(torch.tensor(value) / 10)
 
     seen = []
     fit(Toy(at_step=lambda step: seen.append(tenth())), epoch_data, toy_stage(tmp_path / "a"))
     assert not any(seen) and len(seen) == TRAIN.epochs * STEPS
-    assert tenth() == pytest.approx(1e-39)
+    assert tenth() > 0
     with pytest.raises(ZeroDivisionError):
         fit(Toy(at_step=lambda step: 1 // 0), epoch_data, toy_stage(tmp_path / "b"))
-    assert tenth() == pytest.approx(1e-39)
+    assert tenth() > 0
 
 
 def test_loss_that_is_no_number_stops_with_a_remedy(tmp_path: Path) -> None:
