@@ -55,7 +55,8 @@ class Muon(Optimizer):
     lr, betas, weight_decay
         As for AdamW; the decay is decoupled from the gradient.
     momentum
-        Share of the old momentum that a step keeps.
+        Share of the old momentum that a step keeps. Jordan et al. keep 0.95; 0.9 got the demo's
+        3,000 steps as far as 0.95 its 3,400.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Muon(Optimizer):
         lr: float,
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.0,
-        momentum: float = 0.95,
+        momentum: float = 0.9,
     ) -> None:
         self.adam = AdamW(others, lr, betas, weight_decay=weight_decay, fused=True)
         first = {"params": list(matrices), "lr": lr, "weight_decay": weight_decay}
