@@ -11,10 +11,26 @@ from functools import cache
 import numpy as np
 import torch
 
+from sadm_utils.errors import UserError
+
 
 def get_device() -> torch.device:
-    """Return the accelerator if there is one, else the CPU."""
-    if torch.accelerator.is_available():
+    """Return the accelerator if there is one, else the CPU.
+
+    With the environment variable ``SADM_DEVICE`` set to ``cpu``, it is the CPU in any case.
+
+    Raises
+    ------
+    UserError
+        If the variable holds anything else.
+    """
+    wanted = os.environ.get("SADM_DEVICE", "")
+    if wanted not in ("", "cpu"):
+        raise UserError(
+            f"The environment variable SADM_DEVICE is {wanted!r}: set it to 'cpu', or remove it, "
+            "and the accelerator is found by itself."
+        )
+    if not wanted and torch.accelerator.is_available():
         return torch.device(torch.accelerator.current_accelerator())
     return torch.device("cpu")
 

@@ -190,7 +190,7 @@ def fit(
         average = WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(train.ema_decay))
     progress = Progress(stage, train, validate, average)
     trainer = pl.Trainer(
-        accelerator="auto",
+        accelerator=device.get_device().type,
         **placement,
         max_epochs=train.epochs,
         precision=device.lightning_precision(train.precision),  # type: ignore[arg-type]

@@ -132,7 +132,9 @@ class _Clock:
         seconds = time.perf_counter() - self.started
         if error[0] is None:
             self.trial.seconds[self.part] = seconds
-            self.show(f"  {self.part}: {duration(seconds)}")
+            # A GPU's steps are short.
+            shown = duration(seconds) if seconds >= 1 else f"{1000 * seconds:.0f} ms"
+            self.show(f"  {self.part}: {shown}")
 
 
 def _try_spark(run: Run, volumes: Volumes, clock: _Clock) -> None:
@@ -208,13 +210,13 @@ def _place(module: torch.nn.Module) -> torch.device:
 
 
 def _synchronize() -> None:
-    if torch.accelerator.is_available():
+    if device.get_device().type != "cpu":
         torch.accelerator.synchronize()
 
 
 def _note_memory(trial: Trial) -> None:
     trial.memory_gib = peak_memory_gib()
-    if torch.accelerator.is_available():
+    if device.get_device().type != "cpu":
         module = torch.get_device_module(device.get_device())
         trial.device_memory_gib = module.max_memory_allocated() / 2**30
 
