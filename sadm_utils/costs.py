@@ -33,7 +33,7 @@ ESTIMATES: dict[str, dict[str, float]] = {
         "01_data_preparation": 94,
         "02_draem_anomalies": 13,
         "03_spark_pretraining": 52,
-        "04_cddpm_training": 953,
+        "04_cddpm_training": 840,
         "05_sadm_training-draem": 146,
         "05_sadm_training-brats21": 140,
         "05_sadm_training-atlas_v2": 131,
