@@ -170,6 +170,7 @@ class EvaluationConfig:
     betas: int = 11
     bootstrap: int = 2000
     batch_size: int = 33
+    jobs: int = -1  # processes that share the volumes on a CPU; -1 = a thread each, at most four
     accept_trained: tuple[str, ...] = ()  # subjects to score although a model was trained on them
 
 

@@ -28,6 +28,7 @@ INTERVALS = {
     "data.fold": "[0, inf)",
     "data.holdout": "[0, inf)",
     "data.jobs": "[-1, inf)",
+    "evaluation.jobs": "[-1, inf)",
     "data.augment.gamma": "[0, 1]",
     "data.augment.bias_field": "[0, 1]",
     "data.augment.blur": "[0, 1]",
@@ -83,8 +84,9 @@ def check_limits(settings: dict[str, Any]) -> None:
     """
     for key, value in settings.items():
         _check_value(key, value)
-    if settings["data.jobs"] == 0:
-        _refuse("data.jobs", "-1 (one process a core) or at least 1", 0)
+    for key in ("data.jobs", "evaluation.jobs"):
+        if settings[key] == 0:
+            _refuse(key, "-1 (one process a core) or at least 1", 0)
     levels, steps = settings["cddpm.levels"], settings["cddpm.timesteps"]
     if not levels or not all(1 <= level <= steps for level in levels):
         _refuse("cddpm.levels", f"a list of noise levels from 1 to {steps}", levels)

@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 
 from sadm_utils import device
-from sadm_utils.cddpm.training import load_cddpm
 from sadm_utils.config import Config, to_dict
 from sadm_utils.data.stage import healthy, open_data
 from sadm_utils.data.store import Store, Volumes
@@ -20,7 +19,8 @@ from sadm_utils.errors import UserError
 from sadm_utils.evaluation.findings import check_findings
 from sadm_utils.evaluation.metrics import best_dice, l1_error
 from sadm_utils.evaluation.protocol import Healthy, Scored, measure_healthy, measure_set
-from sadm_utils.evaluation.scoring import VolumeMaps, maps_of_split, scores
+from sadm_utils.evaluation.scoring import VolumeMaps, scores
+from sadm_utils.evaluation.shared import share_maps
 from sadm_utils.evaluation.statistics import bootstrap_interval, summarize
 from sadm_utils.evaluation.tables import write_beta_subjects, write_results
 from sadm_utils.runs import Run, Stage, compute_once
@@ -29,7 +29,6 @@ from sadm_utils.sadm.training import (
     INPUTS,
     SET_OF_ANNOTATIONS,
     build_synthesizer,
-    load_network,
     stage_name,
     training_volumes,
 )
@@ -79,21 +78,21 @@ def evaluate(run: Run, show: Callable[[str], None] = print) -> dict[str, Any]:
     the maps of the first subjects of each set.
     """
     stage = evaluation_stage(run)
-    return compute_once(stage, lambda: _evaluate(run, stage.path, show))
+    return compute_once(stage, lambda: _evaluate(run, stage, show))
 
 
-def _evaluate(run: Run, folder: Path, show: Callable[[str], None]) -> dict[str, Any]:
-    """Score everything, write the results into ``folder`` and return the record's metrics."""
+def _evaluate(run: Run, stage: Stage, show: Callable[[str], None]) -> dict[str, Any]:
+    """Score everything, write the results into the stage and return the record's metrics."""
     store, settings = open_data(run), run.config.evaluation
     sets, names = test_sets(run, store), finished_networks(run)
     check_unseen(run, store, sets, names)
-    model, networks = load_cddpm(run), {name: load_network(run, *name) for name in names}
+    folder = stage.path
     errors: list[float] = []
     tables: dict[str, list[dict[str, Any]]] = {"subjects": [], "whole": [], "beta": []}
     limits: list[dict[str, Any]] = []
 
     def scored(volumes: Volumes, look: Look | None = None) -> Iterator[Scored]:
-        maps = maps_of_split(volumes, model, networks, settings, run.seed)
+        maps = share_maps(run, names, volumes, stage.key)
         for number, result in enumerate(maps):
             if look:
                 look(number, result)
