@@ -1,7 +1,7 @@
 """The maps of many volumes, shared among processes.
 
-On a CPU, two processes with one thread each get further than one with two, and what they compute
-does not depend on how many there are.
+On a CPU, two processes with one thread each get further than one with two, and any number of them
+computes the same maps. One process alone takes all threads, which round otherwise.
 """
 
 from __future__ import annotations
